@@ -1,0 +1,39 @@
+# Two commands on a fresh machine: `make reproduce` and `make test`. Each makes .venv if there is none.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: reproduce test test-all check acceptance install clean
+
+reproduce: .venv/run.stamp    ## run the experiments, print their claims, write results/index.html
+	$(BIN)/sandbox reproduce
+
+test: .venv/dev.stamp         ## the tests that CI runs
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: .venv/dev.stamp     ## the slow tier too: kill series, accuracy, experiments
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: .venv/dev.stamp        ## before a commit: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+acceptance: .venv/dev.stamp   ## every "done when" line: command, wanted, measured
+	$(BIN)/python experiments/acceptance.py
+
+install: .venv/dev.stamp      ## the environment alone
+
+.venv/run.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sandbox needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/dev.stamp: .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:                        ## everything that can be made again
+	rm -rf .venv build *.egg-info results/*/*.zarr .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

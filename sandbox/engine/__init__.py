@@ -1,0 +1,1 @@
+"""One run: the loop, its guard, its lanes, and a certified optimum."""

@@ -1,0 +1,72 @@
+"""What is minimised, and what is known about it."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from sandbox.regularizers import Regularizer
+from sandbox.types import Batch, Key, Metrics, Params, Scalar
+
+
+class Facts(NamedTuple):
+    """What is known about an objective. None is unknown, never a guess."""
+
+    minimum: Scalar | None = None  # f*
+    minimizers: tuple[Params, ...] | None = None  # every global minimiser that is known
+    smoothness: Scalar | None = None  # L: the gradient is L-Lipschitz
+    strong_convexity: Scalar | None = None  # μ: f − μ/2 ‖x‖² is convex
+    convex: bool | None = None
+    domain: tuple[Any, Any] | None = None  # (lower, upper): where one looks, and where the facts hold
+    reference: str | None = None
+
+
+def nothing(params: Params) -> Metrics:
+    """No held-out metrics."""
+    return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The objective is loss + penalty; a plain optimizer sees the (sub)gradient of both.
+
+    loss(params, batch, key) → scalar; a loss of one or two arguments is wrapped. The key is for noise and dropout.
+    data is a tree of arrays with a leading example axis, or None where the loss needs none.
+    structure is what `solve` may exploit, or None.
+    """
+
+    name: str
+    init: Callable[[Key], Params]
+    loss: Callable[..., Scalar]
+    data: Batch = None
+    penalty: Regularizer | None = None
+    structure: Any = None
+    evaluate: Callable[[Params], Metrics] = nothing
+    facts: Facts = Facts()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loss", _three_arguments(self.loss))
+
+    def objective(self, params: Params, batch: Batch = None, key: Key | None = None) -> Scalar:
+        """loss + penalty on a batch; on all data where none is given."""
+        batch = self.data if batch is None else batch
+        value = self.loss(params, batch, key)
+        return value if self.penalty is None else value + self.penalty(params)
+
+
+def certify(problem: Problem, solution: Any) -> Problem:
+    """A copy of the problem whose facts hold the solved optimum; refused unless the solver says that it converged."""
+    if solution.status != "converged":
+        raise ValueError(f"{problem.name}: only a converged solution is a certificate, this one is '{solution.status}'")
+    facts = problem.facts._replace(minimum=solution.value, minimizers=(solution.params,))
+    return replace(problem, facts=facts)
+
+
+def _three_arguments(loss: Callable[..., Scalar]) -> Callable[..., Scalar]:
+    """The loss as a function of (params, batch, key), whatever it takes."""
+    kinds = [p.kind for p in inspect.signature(loss).parameters.values() if p.default is p.empty]
+    if inspect.Parameter.VAR_POSITIONAL in kinds or len(kinds) >= 3:
+        return loss
+    if len(kinds) == 2:
+        return lambda params, batch, key: loss(params, batch)
+    return lambda params, batch, key: loss(params)

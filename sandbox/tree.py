@@ -1,0 +1,61 @@
+"""Arithmetic on trees of arrays: parameters as vectors of a Euclidean space."""
+
+import jax
+import jax.numpy as jnp
+
+from sandbox.types import Array, Params, Scalar
+
+
+def add(a: Params, b: Params) -> Params:
+    """a + b in the dtypes of a, so that an update never changes the type of what it updates."""
+    return jax.tree.map(lambda x, y: (x + y).astype(x.dtype), a, b)
+
+
+def sub(a: Params, b: Params) -> Params:
+    """a − b."""
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def scale(c: Scalar, a: Params) -> Params:
+    """c · a."""
+    return jax.tree.map(lambda x: c * x, a)
+
+
+def zeros_like(a: Params) -> Params:
+    """0, in the space of a."""
+    return jax.tree.map(jnp.zeros_like, a)
+
+
+def dot(a: Params, b: Params) -> Array:
+    """⟨a, b⟩ = Σ conj(aᵢ) bᵢ, summed in at least float32."""
+    return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.vdot(widen(x), widen(y)), a, b)), jnp.zeros(()))
+
+
+def squared_norm(a: Params) -> Array:
+    """‖a‖² = Σ |aᵢ|², summed in at least float32."""
+    return sum((jnp.sum(abs2(widen(x))) for x in jax.tree.leaves(a)), jnp.zeros(()))
+
+
+def norm(a: Params) -> Array:
+    """‖a‖, the Euclidean length of all leaves together."""
+    return jnp.sqrt(squared_norm(a))
+
+
+def where(condition: Array, a: Params, b: Params) -> Params:
+    """a where the scalar condition holds, else b."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def all_finite(a: Params) -> Array:
+    """Whether no entry of any leaf is NaN or infinite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(a)] or [jnp.array(True)]))
+
+
+def widen(x: Array) -> Array:
+    """x in at least float32: half precision has neither the range nor the digits for sums of squares."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def abs2(x: Array) -> Array:
+    """|x|², also of complex numbers."""
+    return jnp.real(x * jnp.conj(x))
