@@ -1,0 +1,33 @@
+"""sandbox: a research sandbox for optimization in JAX.
+
+A problem and an optimizer make a run; many runs make a sweep; a sweep is kept in a store, explained by theory and
+landscape, and told in a report.
+
+    from sandbox import optimizers, problems       what is minimised, and how
+    from sandbox.engine import run, solve          one run, and a certified optimum
+    from sandbox.sweeps import sweep, log          many runs
+    from sandbox import store, theory, report      results kept, explained and told
+"""
+
+__version__ = "0.1.0"
+
+
+def use_all_cores(devices: int | None = None) -> int:
+    """Make every CPU core a JAX device, so that sweeps use them all; call it before the first JAX operation.
+
+    Returns the number of devices. Raises RuntimeError when JAX has started with fewer.
+    """
+    import os
+
+    import jax
+
+    wanted = devices or len(os.sched_getaffinity(0))
+    try:
+        jax.config.update("jax_num_cpu_devices", wanted)
+    except RuntimeError as error:
+        if len(jax.devices()) < wanted:
+            raise RuntimeError(
+                f"JAX has started with {len(jax.devices())} devices; call sandbox.use_all_cores() before the first "
+                f"JAX operation to get {wanted}"
+            ) from error
+    return wanted

@@ -14,11 +14,14 @@ class Facts(NamedTuple):
 
     minimum: Scalar | None = None  # f*
     minimizers: tuple[Params, ...] | None = None  # every global minimiser that is known
-    smoothness: Scalar | None = None  # L: the gradient is L-Lipschitz
+    smoothness: Scalar | None = None  # L: the gradient of the loss, without a penalty, is L-Lipschitz
     strong_convexity: Scalar | None = None  # μ: f − μ/2 ‖x‖² is convex
     convex: bool | None = None
     domain: tuple[Any, Any] | None = None  # (lower, upper): where one looks, and where the facts hold
     reference: str | None = None
+
+
+UNKNOWN = Facts()
 
 
 def nothing(params: Params) -> Metrics:
@@ -42,7 +45,7 @@ class Problem:
     penalty: Regularizer | None = None
     structure: Any = None
     evaluate: Callable[[Params], Metrics] = nothing
-    facts: Facts = Facts()
+    facts: Facts = UNKNOWN
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", _three_arguments(self.loss))
@@ -55,9 +58,15 @@ class Problem:
 
 
 def certify(problem: Problem, solution: Any) -> Problem:
-    """A copy of the problem whose facts hold the solved optimum; refused unless the solver says that it converged."""
+    """A copy of the problem whose facts hold the solved optimum.
+
+    Refused with a ValueError unless the solver says that it converged, and where the problem is known not to be convex,
+    for there a stationary point need not be a minimum; where convexity is unknown, the caller vouches for it.
+    """
     if solution.status != "converged":
         raise ValueError(f"{problem.name}: only a converged solution is a certificate, this one is '{solution.status}'")
+    if problem.facts.convex is False:
+        raise ValueError(f"{problem.name} is not convex: a stationary point of it is no certificate of its minimum")
     facts = problem.facts._replace(minimum=solution.value, minimizers=(solution.params,))
     return replace(problem, facts=facts)
 

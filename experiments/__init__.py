@@ -1,0 +1,1 @@
+"""One script per question; `sandbox reproduce` runs them."""

@@ -1,0 +1,30 @@
+"""Arrays come in: real sets, designs with known truth, and minibatches."""
+
+from sandbox.data.batches import cyclic, epochs, with_replacement
+from sandbox.data.bundled import Split, load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sandbox.data.synthetic import (
+    Sample,
+    conditioned_regression,
+    design,
+    logistic_classes,
+    separable_classes,
+    sparse_regression,
+)
+
+__all__ = [
+    "Sample",
+    "Split",
+    "conditioned_regression",
+    "cyclic",
+    "design",
+    "epochs",
+    "load_breast_cancer",
+    "load_diabetes",
+    "load_digits",
+    "load_iris",
+    "load_wine",
+    "logistic_classes",
+    "separable_classes",
+    "sparse_regression",
+    "with_replacement",
+]

@@ -1,0 +1,163 @@
+"""How lanes meet the hardware: which share their data, how many step together, on which devices, how many at a time.
+
+A sweep's lanes are laid out as groups × width. The lanes of a group step together under vmap and share the inputs that
+feed random keys, so that they see the same minibatch and their products merge into one wide matmul. Groups follow one
+another on a device (lax.map) and are spread over all devices (shard_map); a chunk of them is one call of the compiled
+program, and the unit that is written, resumed and counted by the progress bar.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Int
+
+from sandbox.engine.program import Cost, Traced
+
+NEAR, FAR = 384 << 10, 8 << 20  # bytes of a core's near caches, and of its share of the far one
+SECONDS = 2.0  # that a chunk should take: long against the 10 ms that writing it costs, short to lose
+STORED_CHUNKS = 8  # at least, where results are stored, so that a kill loses an eighth
+TOGETHER = 8  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
+
+
+class Plan(NamedTuple):
+    """How a sweep is cut up. Results repeat bit for bit under one plan; across plans they agree to rounding."""
+
+    width: int  # lanes that step together
+    groups: int  # of that many lanes, in one call of the program, over all devices
+    devices: int
+    outer: tuple[str, ...] = ()  # axes constant within a group
+    reason: str = "given"
+
+    @property
+    def chunk(self) -> int:
+        """Lanes in one call."""
+        return self.width * self.groups
+
+
+def choose(
+    programs: list[Traced],
+    lanes: dict[str, np.ndarray],
+    *,
+    stored: bool = False,
+    memory: int | str | None = None,
+) -> Plan:
+    """A plan from the price of one lane: as many lanes step together as fit a core's near caches with all that they
+    touch in a step, or up to TOGETHER where those fit the far one. (Measured: 1,024 for a function of two variables,
+    2 to 16 alike for a small network, 1 for a convolutional one.)
+
+    `lanes` holds the axis values of the lanes of one program; where there are several they share one plan.
+    """
+    cost = Cost(*(max(field) for field in zip(*(p.cost for p in programs), strict=True)))
+    devices, total = len(jax.devices()), _length(lanes)
+    touched = max(cost.working_set, 1)
+    fits = max(1, NEAR // touched, min(TOGETHER, FAR // touched))
+    outer = tuple(name for name in lanes if any(name in p.keyed for p in programs))
+    sharing = total // len(_distinct(lanes, outer))
+    if sharing < min(fits, TOGETHER) or len(outer) == len(lanes):
+        outer, sharing = (), total
+    sets = math.ceil(total / sharing)
+    groups = math.ceil(sharing / fits)
+    while sets * groups % devices and groups < sharing:
+        groups += 1
+    width = math.ceil(sharing / groups)
+    rounds = math.ceil(sets * groups / devices)
+    room = _bytes(memory) // (devices * width * (cost.output + cost.working_set) + 1)
+    longest = max(1, min(rounds, room, int(SECONDS / max(cost.seconds * width, 1e-9))))
+    if stored:
+        longest = min(longest, math.ceil(rounds / STORED_CHUNKS))
+    per_call = math.ceil(rounds / math.ceil(rounds / longest))
+    reason = (
+        f"a lane touches {cost.working_set:,} bytes a step, so up to {fits:,} step together; "
+        f"about {cost.seconds:.1e} s a lane"
+    )
+    return Plan(width, per_call * devices, devices, outer, reason)
+
+
+def arrange(lanes: dict[str, np.ndarray], plan: Plan) -> Int[np.ndarray, "groups width"]:
+    """The lane numbers of every group, in whole chunks: the last lane of a set is repeated to fill its last group."""
+    _, which = np.unique(_distinct(lanes, plan.outer, inverse=True), return_inverse=True)
+    groups = []
+    for number in dict.fromkeys(which):
+        members = np.flatnonzero(which == number)
+        short = -len(members) % plan.width
+        groups.append(np.append(members, np.repeat(members[-1:], short)).reshape(-1, plan.width))
+    table = np.concatenate(groups)
+    return np.concatenate([table, np.repeat(table[-1:], -len(table) % plan.groups, axis=0)])
+
+
+def compiled(program: Traced, plan: Plan) -> Callable[[dict[str, np.ndarray]], list[jax.Array]]:
+    """The program over one chunk: axis values, each (chunk,) → the flat outputs, each (chunk, …). No device waits for
+    another: there is no collective in it."""
+    mesh = jax.make_mesh(
+        (plan.devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.devices()[: plan.devices]
+    )
+    along = tuple(None if name in plan.outer else 0 for name in program.names)
+
+    def group(consts: tuple, number: jax.Array, values: tuple) -> list[jax.Array]:
+        # The lane number keeps a group's axis where no swept value varies within it.
+        lane = lambda number, *point: program(consts, *point)
+        return jax.vmap(lane, in_axes=(0, *along))(number, *values)
+
+    def device(consts: tuple, numbers: jax.Array, values: tuple) -> list[jax.Array]:
+        outputs = jax.lax.map(lambda v: group(consts, *v), (numbers, values))
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+
+    over = PartitionSpec("lanes")
+    whole = jax.shard_map(
+        device, mesh=mesh, in_specs=(PartitionSpec(), over, over), out_specs=over, check_vma=False
+    )
+    shape = lambda axis: (plan.groups,) if axis is None else (plan.groups, plan.width)
+    numbers = jax.ShapeDtypeStruct(shape(0), np.int32)
+    values = tuple(
+        jax.ShapeDtypeStruct(shape(axis), aval.dtype) for axis, aval in zip(along, program.avals, strict=True)
+    )
+    everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, over)
+    consts = jax.device_put(program.consts, everywhere)
+    executable = (
+        jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(consts, numbers, values).compile()
+    )
+    return lambda lanes: executable(consts, *_inputs(program, lanes, plan))
+
+
+def _inputs(program: Traced, lanes: dict[str, np.ndarray], plan: Plan) -> tuple:
+    """Lane numbers (groups, width), and axis values: (groups,) for outer axes, (groups, width) for the others."""
+    shaped = {name: lanes[name].reshape(plan.groups, plan.width) for name in program.names}
+    values = tuple(
+        (shaped[name][:, 0] if name in plan.outer else shaped[name]).astype(aval.dtype)
+        for name, aval in zip(program.names, program.avals, strict=True)
+    )
+    return np.arange(plan.chunk, dtype=np.int32).reshape(plan.groups, plan.width), values
+
+
+def _length(lanes: dict[str, np.ndarray]) -> int:
+    return len(next(iter(lanes.values()))) if lanes else 1
+
+
+def _distinct(lanes: dict[str, np.ndarray], names: tuple[str, ...], inverse: bool = False) -> np.ndarray:
+    """The distinct combinations of some axes' values; with `inverse`, the number of each lane's combination."""
+    if not names:
+        return np.zeros(_length(lanes) if inverse else 1, int)
+    codes = np.stack([np.unique(lanes[name], return_inverse=True)[1] for name in names], axis=1)
+    rows, which = np.unique(codes, axis=0, return_inverse=True)
+    return which.ravel() if inverse else rows
+
+
+def _bytes(memory: int | str | None) -> int:
+    """A number of bytes, from "2GB" or a number; half of what the machine has free where nothing is said."""
+    if memory is None:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    digits = str(memory).strip().rstrip("KMGTB").strip()
+    unit = str(memory).strip()[len(digits) :].strip()
+    try:
+        size = int(float(digits) * units[unit])
+    except (ValueError, KeyError):
+        size = 0
+    if size < 1:
+        raise ValueError(f"memory={memory!r}: expected a number of bytes, or text like '2GB'")
+    return size

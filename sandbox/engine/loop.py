@@ -1,0 +1,194 @@
+"""run: one problem under one optimizer, as a pure scan."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sandbox import tree
+from sandbox.data.batches import Batches, epochs
+from sandbox.engine import guard
+from sandbox.optimizers.base import eval_params
+from sandbox.problems.problem import Problem
+from sandbox.types import Array, Batch, Key, Metrics, Params
+
+
+class Info(NamedTuple):
+    """What a recorder may look at, before update number `step` is applied."""
+
+    step: Array
+    params: Params
+    state: Any
+    value: Array
+    grads: Params
+    updates: Params
+    batch: Batch
+    problem: Problem
+    key: Key
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Run:
+    """What a run returns; under vmap, every array has a leading axis of lanes."""
+
+    params: Params  # the last finite ones, where the method says to evaluate
+    state: Any  # of the optimizer; unspecified for a diverged lane
+    trace: Metrics  # row k describes the iterate before update k·every
+    status: Array  # 0 ok, 1 diverged
+    diverged_at: Array  # the first step whose objective or gradient is not finite, −1 when ok
+    value: Array  # the objective of params on all data; NaN for a diverged lane
+    every: int = field(default=1, metadata={"static": True})
+
+    @property
+    def steps(self) -> Array:
+        """The step that each row of the trace describes."""
+        rows = {leaf.shape[self.status.ndim] for leaf in jax.tree.leaves(self.trace)}
+        return jnp.arange(max(rows, default=0)) * self.every
+
+
+def loss_and_gradient_norm(info: Info) -> Metrics:
+    """The default record: the objective on this step's batch and the length of its gradient."""
+    return {"loss": info.value, "grad_norm": tree.norm(info.grads)}
+
+
+def full_loss(info: Info) -> Metrics:
+    """The objective on all data, at one more evaluation a row."""
+    return {"loss": info.problem.objective(info.params, key=info.key)}
+
+
+def run(
+    problem: Problem,
+    optimizer: Any,
+    *,
+    steps: int,
+    key: Key,
+    batch_size: int | None = None,
+    batches: Batches | None = None,
+    params: Params | None = None,
+    record: Callable[[Info], Metrics] | None = loss_and_gradient_norm,
+    every: int = 1,
+) -> Run:
+    """x ← x + update(∇f(x)), `steps` times: pure, so that jit, vmap and grad apply.
+
+    The optimizer is one of ours or any Optax transformation. Without batches every step sees all data; `batch_size=n`
+    means `epochs(n)`. Every `every`-th step, `record(info)` gives one row of the trace; None keeps nothing.
+    The key is split once, for init, batches and noise, so lanes that differ in hyper-parameters see the same data.
+    Raises ValueError for steps or every below one, and for a batch that the data cannot fill.
+    """
+    chosen = _check(problem, steps, every, batch_size, batches)
+    init_key, batch_key, noise_key = jax.random.split(key, 3)
+    data = jax.tree.map(jnp.asarray, problem.data)
+    problem = replace(problem, data=data)
+    start = jax.tree.map(_inexact, problem.init(init_key) if params is None else params)
+    method = _method(optimizer)
+
+    def step(carry: tuple, x: tuple) -> tuple[tuple, Info]:
+        params, previous, state, diverged_at = carry
+        k, rows = x
+        batch = data if rows is None else jax.tree.map(lambda a: a[rows], data)
+        noise = jax.random.fold_in(noise_key, k)
+        # Optax's line searches refuse an extra argument that value_fn does not name; its SAM gives a second one.
+        objective = lambda p, *_, obj_fn=None, grad_fn=None: problem.objective(p, batch, noise)
+        value, grads = jax.value_and_grad(objective)(params)
+        grads = jax.tree.map(jnp.conj, grads)  # of complex parameters, the direction of steepest ascent
+        diverged_at = guard.check(diverged_at, k, value, grads)
+        updates, new_state = method.update(
+            grads, state, params,
+            value=value, grad=grads, value_fn=objective, obj_fn=objective, grad_fn=jax.grad(objective),
+        )  # fmt: skip
+        info = Info(k, params, state, value, grads, updates, batch, problem, noise)
+        alive = diverged_at == guard.NEVER
+        previous = tree.where(alive, params, previous)
+        params = tree.where(alive, tree.add(params, updates), params)
+        return (params, previous, new_state, diverged_at), info
+
+    carry = (start, start, method.init(start), jnp.array(guard.NEVER))
+    table = None if chosen is None else chosen.indices(batch_key, _examples(data), steps)
+    carry, trace = _scan(step, carry, (jnp.arange(steps), table), record, every)
+    last, previous, state, diverged_at = carry
+    last, diverged_at = guard.settle(last, previous, diverged_at, steps)
+    diverged = diverged_at != guard.NEVER
+    last = tree.where(diverged, last, eval_params(state, last))
+    value = problem.objective(last, key=jax.random.fold_in(noise_key, steps))
+    return Run(
+        params=last,
+        state=state,
+        trace=guard.blank(trace, jnp.arange(steps // every) * every, diverged_at),
+        status=jnp.where(diverged, guard.DIVERGED, guard.OK),
+        diverged_at=diverged_at,
+        value=jnp.where(diverged, jnp.nan, value),
+        every=every,
+    )
+
+
+def _scan(
+    step: Callable, carry: tuple, xs: tuple, record: Callable | None, every: int
+) -> tuple[tuple, Metrics]:
+    """All steps; the first of every `every` is recorded, a remainder is run and not recorded."""
+
+    def silent(carry: tuple, x: tuple) -> tuple[tuple, None]:
+        return step(carry, x)[0], None
+
+    def row(carry: tuple, x: tuple) -> tuple[tuple, Metrics]:
+        carry, info = step(carry, jax.tree.map(lambda a: a[0], x))
+        if every > 1:
+            carry, _ = jax.lax.scan(silent, carry, jax.tree.map(lambda a: a[1:], x))
+        return carry, record(info)
+
+    if record is None:
+        return jax.lax.scan(silent, carry, xs)[0], {}
+    steps = xs[0].size
+    whole = steps // every * every
+    rows = jax.tree.map(lambda a: a[:whole].reshape(-1, every, *a.shape[1:]), xs)
+    carry, trace = jax.lax.scan(row, carry, rows)
+    if whole < steps:
+        carry, _ = jax.lax.scan(silent, carry, jax.tree.map(lambda a: a[whole:], xs))
+    return carry, trace
+
+
+def _check(
+    problem: Problem, steps: int, every: int, batch_size: int | None, batches: Batches | None
+) -> Batches | None:
+    """The batches that were asked for; a ValueError where the request makes no sense."""
+    for name, number in (("steps", steps), ("every", every)):
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name}={number!r}: expected a whole number from 1 up")
+    if batch_size is not None and batches is not None:
+        raise ValueError("batch_size and batches were both given; batch_size=n means batches=epochs(n)")
+    chosen = epochs(batch_size) if batch_size is not None else batches
+    if chosen is not None and problem.data is None:
+        raise ValueError(f"{problem.name} has no data to take batches of; leave batch_size and batches out")
+    return chosen
+
+
+def _examples(data: Batch) -> int:
+    """How many examples the leading axes agree on."""
+    counts = {leaf.shape[0] for leaf in jax.tree.leaves(data)}
+    if len(counts) != 1:
+        raise ValueError(f"the data's leading axes have {sorted(counts)} examples; expected one number")
+    return counts.pop()
+
+
+def _inexact(x: Any) -> Array:
+    """A strongly typed array of floats: 3 and weakly typed values would change type in the first update."""
+    x = jnp.asarray(x)
+    return x.astype(x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.result_type(float))
+
+
+def _method(optimizer: Any) -> Any:
+    """Any (init, update) pair as one that takes what it names of the engine's extra arguments, and nothing else."""
+    import optax
+
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        given = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise ValueError(f"{given} is not an optimizer; expected one with init and update, like optimizers.adam(1e-3)")
+    method = optax.with_extra_args_support(optimizer)
+    parameters = inspect.signature(method.update).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return method
+    known = lambda extra: {name: value for name, value in extra.items() if name in parameters}
+    return method._replace(update=lambda g, state, params, **extra: method.update(g, state, params, **known(extra)))

@@ -1,0 +1,186 @@
+"""A function of one point, traced once: what it computes, what it costs, and which inputs reach the random keys."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend import core
+
+KEYED = {"random_seed", "random_wrap", "random_fold_in", "random_split", "random_bits", "threefry2x32"}
+FLOPS, BYTES = (
+    2e10,
+    4e9,
+)  # per second and core, of matrix products and of everything else: to an order of magnitude
+
+
+class Cost(NamedTuple):
+    """A rough price of one point, read off the traced program."""
+
+    seconds: float  # on one core
+    working_set: int  # bytes that the busiest loop body touches
+    output: int  # bytes returned
+
+
+class Traced:
+    """fn(**point) as a jaxpr with its constants apart, so that they are arguments of what is compiled."""
+
+    def __init__(self, fn: Callable[..., Any], point: dict[str, jax.ShapeDtypeStruct]) -> None:
+        self.names = tuple(point)
+        closed, self.out = jax.make_jaxpr(
+            lambda *xs: fn(**dict(zip(point, xs, strict=True))), return_shape=True
+        )(*point.values())
+        self.jaxpr, self.consts = closed.jaxpr, tuple(closed.consts)
+        self.avals = tuple(point.values())
+
+    def __call__(self, consts: tuple, *point: Any) -> list[jax.Array]:
+        """The flat outputs at a point; `out` is their structure."""
+        return jax.core.eval_jaxpr(self.jaxpr, consts, *point)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that decides the result: equations, shapes and constants, but no names or comments."""
+        digest = hashlib.sha256()
+        for part in _describe(self.jaxpr):
+            digest.update(part)
+        for const in self.consts:
+            digest.update(_bytes(const))
+        return digest.hexdigest()
+
+    @cached_property
+    def keyed(self) -> frozenset[str]:
+        """The inputs on which random keys depend: lanes that share them share their starts and minibatches."""
+        inputs = [frozenset([name]) for name in self.names]
+        nothing: frozenset[str] = frozenset()
+        reached: set[str] = set()
+        _flow(self.jaxpr, [nothing] * len(self.jaxpr.constvars), inputs, reached)
+        return frozenset(reached)
+
+    @cached_property
+    def cost(self) -> Cost:
+        seconds, working_set = _price(self.jaxpr)
+        return Cost(seconds, working_set, sum(_size(v.aval) for v in self.jaxpr.outvars))
+
+
+def _inner(params: dict[str, Any]) -> Iterator[tuple[Any, list]]:
+    """The jaxprs inside an equation's parameters, each with its constants."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, core.ClosedJaxpr):
+                yield item.jaxpr, list(item.consts)
+            elif isinstance(item, core.Jaxpr):
+                yield item, []
+
+
+def _describe(jaxpr: Any) -> Iterator[bytes]:
+    """The program as bytes, variables numbered in order of appearance."""
+    number: dict[Any, int] = {}
+
+    def atom(v: Any) -> bytes:
+        if isinstance(v, core.Literal):
+            return b"literal" + _bytes(v.val) + str(v.aval).encode()
+        return f"{number.setdefault(v, len(number))}:{v.aval}".encode()
+
+    yield from (atom(v) for v in (*jaxpr.constvars, *jaxpr.invars))
+    for eqn in jaxpr.eqns:
+        yield eqn.primitive.name.encode()
+        yield from (atom(v) for v in eqn.invars)
+        for name, value in sorted(eqn.params.items()):
+            yield name.encode()
+            if not any(True for _ in _inner({name: value})):
+                yield _plain(value)
+        for inner, consts in _inner(eqn.params):
+            yield from _describe(inner)
+            yield from (_bytes(c) for c in consts)
+        yield from (atom(v) for v in eqn.outvars)
+    yield from (atom(v) for v in jaxpr.outvars)
+
+
+def _plain(value: Any) -> bytes:
+    """A parameter's value without memory addresses: functions and objects count by their name."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return _bytes(value)
+    if isinstance(value, tuple | list):
+        return b"(" + b",".join(_plain(item) for item in value) + b")"
+    if isinstance(value, dict):
+        return b"{" + b",".join(_plain(k) + _plain(value[k]) for k in sorted(value, key=str)) + b"}"
+    if callable(value) and not isinstance(value, type):
+        return getattr(value, "__qualname__", type(value).__qualname__).encode()
+    text = repr(value)
+    return (type(value).__qualname__ if " at 0x" in text else text).encode()
+
+
+def _bytes(x: Any) -> bytes:
+    """An array's shape, dtype and content."""
+    if jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
+        x = jax.random.key_data(x)
+    a = np.asarray(x)
+    return f"{a.shape}{a.dtype}".encode() + np.ascontiguousarray(a).tobytes()
+
+
+def _flow(jaxpr: Any, consts: list[frozenset], args: list[frozenset], reached: set[str]) -> list[frozenset]:
+    """Which inputs each output depends on; those that a random primitive reads are added to `reached`.
+
+    Inner programs of an equation are followed with each of their inputs where the two agree in number, else with all
+    of them; loops are followed until their carry stops growing.
+    """
+    source: dict[Any, frozenset] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    read = lambda v: frozenset() if isinstance(v, core.Literal) else source.get(v, frozenset())
+    for eqn in jaxpr.eqns:
+        ins = [read(v) for v in eqn.invars]
+        everything = frozenset().union(*ins)
+        if eqn.primitive.name in KEYED:
+            reached |= everything
+        outs = [everything] * len(eqn.outvars)
+        for inner, inner_consts in _inner(eqn.params):
+            exact = len(inner.invars) == len(ins)
+            into = list(ins) if exact else [everything] * len(inner.invars)
+            while True:
+                out = _flow(inner, [frozenset()] * len(inner_consts), into, reached)
+                if eqn.primitive.name != "scan":
+                    break
+                first, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+                grown = [into[first + i] | out[i] for i in range(carried)]
+                if grown == into[first : first + carried]:
+                    break
+                into[first : first + carried] = grown
+            outs = out if exact and len(out) == len(outs) else outs
+        source |= dict(zip(eqn.outvars, outs, strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _size(aval: Any) -> int:
+    return math.prod(getattr(aval, "shape", ())) * getattr(getattr(aval, "dtype", None), "itemsize", 4)
+
+
+def _price(jaxpr: Any) -> tuple[float, int]:
+    """Seconds on one core, and the bytes touched by one pass of the part that costs most."""
+    seconds, touched, loops = 0.0, 0, []
+    for eqn in jaxpr.eqns:
+        inner = [_price(j) for j, _ in _inner(eqn.params)]
+        if eqn.primitive.name in ("scan", "while"):
+            loops += [(eqn.params.get("length", 1) * s, b) for s, b in inner]
+        elif inner:
+            seconds += sum(s for s, _ in inner)
+            touched += sum(b for _, b in inner)
+        else:
+            out = sum(_size(v.aval) for v in eqn.outvars)
+            seconds += out / BYTES + _flops(eqn) / FLOPS
+            touched += out
+    _, working_set = max([(seconds, touched), *loops])
+    return seconds + sum(s for s, _ in loops), working_set
+
+
+def _flops(eqn: Any) -> int:
+    """Of the two primitives that dominate where they occur: 2 · outputs · terms summed for each."""
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        terms = math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
+    elif eqn.primitive.name == "conv_general_dilated":
+        terms = math.prod(eqn.invars[1].aval.shape) // max(eqn.outvars[0].aval.shape[1], 1)
+    else:
+        return 0
+    return 2 * math.prod(eqn.outvars[0].aval.shape) * terms

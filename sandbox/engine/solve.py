@@ -1,0 +1,284 @@
+"""solve: a certified optimum, in double precision."""
+
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from sandbox.models import linear
+from sandbox.problems.problem import Problem
+from sandbox.problems.supervised import LinearModel
+from sandbox.types import Array, Params
+
+DENSE = 3000  # a Hessian is formed and factorised up to so many parameters
+STARTS = 16  # of a non-convex problem of at most FEW parameters
+FEW = 100
+EPS = float(np.finfo(np.float64).eps)
+
+
+class Solution(NamedTuple):
+    """An optimum, and what vouches for it."""
+
+    params: Params  # NumPy, float64
+    value: float  # loss + penalty on all data
+    certificate: float  # ‖∇f‖; with a penalty ‖x − prox(x − ∇loss)‖, zero at stationary points and only there
+    method: str
+    iterations: int
+    evaluations: int  # of value and gradient together, or of a Hessian
+    status: str  # "converged" or "failed"
+
+
+class _Path(NamedTuple):
+    """Where an iteration ended, and whether it moved there as one does that nears a minimiser."""
+
+    x: np.ndarray
+    iterations: int
+    evaluations: int
+    settled: bool
+
+
+class _Objective(NamedTuple):
+    """The loss f of one flat vector with its derivatives, and the prox of the penalty; all compiled."""
+
+    at: Callable[[Any], tuple[Array, Array]]  # the value of loss + penalty, and the gradient of the loss
+    hessian: Callable[[Any], Array]  # of the loss
+    prox: Callable[[Array, Any], Array] | None
+
+
+def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) -> Solution:
+    """The minimiser of loss + penalty over all data; Newton's equations are solved with least norm.
+
+    "newton", damped: smooth and convex. "proximal": a penalty; FISTA (Beck & Teboulle 2009), then semismooth Newton on
+    its fixed point. "bfgs", or L-BFGS beyond a hundred parameters, polished by Newton: the rest, where a local minimum
+    is all that is promised. None chooses among them.
+
+    Converged means that the certificate, recomputed from the problem, is at most tol (tol times its value at the start
+    where that is above 1), that no curvature is negative, and that the iterates near a point: where an infimum is not
+    attained, as for separable classes without l2, gradients vanish too, and the status is "failed".
+    Raises ValueError for an unknown method, one that does not suit the problem, and tol ≤ 0.
+    """
+    with jax.enable_x64(True):
+        key = jax.random.key(0)
+        start, unravel = _flat(problem.init(key))
+        chosen = _choose(problem, start.size, method, tol)
+        f = _compile(problem, unravel, key)
+        if chosen == "newton":
+            path = _newton(f, start, tol, convex=problem.facts.convex is True)
+        elif chosen == "proximal":
+            path = _proximal(f, start, tol, problem.facts.smoothness)
+        else:
+            more = jax.random.split(key, STARTS if start.size <= FEW else 1)
+            path = _bfgs(f, [start, *(_flat(problem.init(k))[0] for k in more[1:])], tol)
+        value, certificate = float(f.at(path.x)[0]), _residual(f, path.x)
+        enough = certificate <= tol * max(1.0, _residual(f, start))
+        params = jax.tree.map(np.asarray, unravel(jnp.asarray(path.x)))
+    status = "converged" if enough and path.settled and np.isfinite(value) else "failed"
+    return Solution(params, value, certificate, chosen, path.iterations, path.evaluations, status)
+
+
+def _choose(problem: Problem, size: int, method: str | None, tol: float) -> str:
+    if not tol > 0:
+        raise ValueError(f"tol={tol}: expected a positive number")
+    smooth = problem.penalty is None
+    if method is None:
+        return "proximal" if not smooth else "newton" if problem.facts.convex and size <= DENSE else "bfgs"
+    suitable = ("bfgs", "newton") if smooth else ("proximal",)
+    if method not in suitable:
+        kind = "without a penalty" if smooth else "with a penalty"
+        raise ValueError(f"method={method!r}: {problem.name}, {kind}, takes {' or '.join(map(repr, suitable))}")
+    return method
+
+
+def _flat(params: Params) -> tuple[np.ndarray, Callable[[Any], Params]]:
+    """The parameters as one float64 vector, and the way back."""
+    flat, unravel = ravel_pytree(jax.tree.map(_double, params))
+    return np.asarray(flat), unravel
+
+
+def _double(a: Any) -> Array:
+    """Real numbers in float64; integers, labels say, as they are."""
+    a = jnp.asarray(a)
+    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+
+def _compile(problem: Problem, unravel: Callable[[Any], Params], key: Array) -> _Objective:
+    """The data enters as an argument: as a constant it would be folded, which takes longer than the solution."""
+    data = jax.tree.map(_double, problem.data)
+    loss = lambda x, data: problem.loss(unravel(x), data, key)
+    total = lambda x, data: problem.objective(unravel(x), data, key)
+    structured = isinstance(problem.structure, LinearModel)
+    at = jax.jit(lambda x, data: (total(x, data), jax.grad(loss)(x, data)))
+    hessian = jax.jit(_linear_hessian(problem.structure, unravel) if structured else jax.hessian(loss))
+    penalty = problem.penalty
+    prox = None if penalty is None else lambda x, step: ravel_pytree(penalty.prox(unravel(x), step))[0]
+    return _Objective(lambda x: at(x, data), lambda x: hessian(x, data), prox)
+
+
+def _numbers(f: _Objective, x: np.ndarray) -> tuple[float, np.ndarray]:
+    value, gradient = f.at(x)
+    return float(value), np.asarray(gradient)
+
+
+def _linear_hessian(model: LinearModel, unravel: Callable[[Any], Params]) -> Callable[[Any, Any], Array]:
+    """∇²f = Σ Sᵢ ⊗ aᵢaᵢᵀ / n + l2 D, with aᵢ = (1, xᵢ) and Sᵢ the loss's Hessian in the scores of example i.
+
+    A few matrix products, where differentiating would take one pass for each parameter.
+    """
+
+    def hessian(x: Array, data: Any) -> Array:
+        params, (X, y) = unravel(x), data
+        scores = jnp.atleast_2d(linear.apply(params, X.T))
+        loss = lambda z, y: model.loss(z if params["w"].ndim == 2 else z[0], y)
+        S = jax.vmap(jax.hessian(loss), in_axes=(1, 0))(scores, y)
+        A = jnp.hstack([jnp.ones((len(X), 1)), X]) if model.fit_intercept else X
+        outer = jax.lax.map(lambda s: (A.T * s) @ A / len(A), S.reshape(len(X), -1).T)
+        classes, width = len(scores), A.shape[1]
+        H = outer.reshape(classes, classes, width, width).transpose(0, 2, 1, 3).reshape(classes * width, -1)
+        order = np.arange(classes * width).reshape(classes, width)
+        biases = order[:, : int(model.fit_intercept)].ravel()  # all of them come before the weights
+        order = np.concatenate([biases, order[:, int(model.fit_intercept) :].ravel()])
+        penalised = jnp.asarray(np.arange(len(order)) >= len(biases), x.dtype)
+        return H[np.ix_(order, order)] + model.l2 * jnp.diag(penalised)
+
+    return hessian
+
+
+def _residual(f: _Objective, x: np.ndarray) -> float:
+    """‖∇f‖, or how far one proximal step of length 1 moves: the certificate."""
+    _, gradient = _numbers(f, x)
+    move = gradient if f.prox is None else x - np.asarray(f.prox(jnp.asarray(x - gradient), 1.0))
+    return float(np.linalg.norm(move))
+
+
+def _newton(f: _Objective, x: np.ndarray, tol: float, convex: bool, most: int = 200) -> _Path:
+    """x ← x − t H⁺g with t halved until f falls enough, to a gradient of tol/1000 if rounding allows it.
+
+    Settled: no curvature at the end is negative and, when the gradient first passes tol, it fell tenfold in one of the
+    last steps or the steps grow shorter. Towards an infimum that is not attained neither happens: all steps are
+    equally long, each divides g by e.
+    """
+    value, g = _numbers(f, x)
+    norms, evaluations = [float(np.linalg.norm(g))], 1
+    lengths: list[float] = []
+    settled: bool | None = True if norms[0] <= tol else None
+    while len(lengths) < most and settled is not False and tol / 1000 < norms[-1] < np.inf:
+        step = _least_norm(np.asarray(f.hessian(x)), g)
+        t, x_new, value_new, g_new, tried = _backtrack(f, x, value, g, step)
+        evaluations += 1 + tried
+        if t == 0:
+            break
+        x, value, g = x_new, value_new, g_new
+        lengths.append(float(np.linalg.norm(step)))
+        norms.append(float(np.linalg.norm(g)))
+        if settled is None and norms[-1] <= tol:
+            settled = _nears(norms, lengths)
+    settled = _nears(norms, lengths) if settled is None else settled
+    return _Path(x, len(lengths), evaluations, settled and (convex or _no_negative_curvature(f, x)))
+
+
+def _nears(norms: list[float], lengths: list[float]) -> bool:
+    """Whether the last steps look like those of a convergent iteration."""
+    fell = any(after <= before / 10 for before, after in pairwise(norms[-4:]))
+    return fell or (len(lengths) > 1 and lengths[-1] <= 0.9 * lengths[-2])
+
+
+def _no_negative_curvature(f: _Objective, x: np.ndarray) -> bool:
+    H = np.asarray(f.hessian(x))
+    if not np.isfinite(H).all():
+        return False
+    curvatures = np.linalg.eigvalsh(H)
+    return bool(curvatures[0] >= -max(64, len(x)) * EPS * np.abs(curvatures).max())
+
+
+def _least_norm(H: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """The shortest step with |H| step = −g, where |H| has the absolute values of H's eigenvalues."""
+    if not np.isfinite(H).all():
+        return np.zeros_like(g)
+    curvatures, directions = np.linalg.eigh(H)
+    floor = max(64, len(g)) * EPS * np.abs(curvatures).max()
+    kept = np.abs(curvatures) > floor
+    inverse = np.where(kept, 1 / np.where(kept, np.abs(curvatures), 1), 0)
+    return -directions @ (inverse * (directions.T @ g))
+
+
+def _backtrack(
+    f: _Objective, x: np.ndarray, value: float, g: np.ndarray, step: np.ndarray
+) -> tuple[float, np.ndarray, float, np.ndarray, int]:
+    """t = 1, ½, ¼, … until f(x + t·step) ≤ f(x) + 10⁻⁴ t ⟨g, step⟩; t = 0 where none will do.
+
+    Where f no longer shows the difference, the gradient has to halve.
+    """
+    slope, t, tried = float(g @ step), 1.0, 0
+    while t > 1e-12 and slope < 0:
+        x_new = x + t * step
+        (value_new, g_new), tried = _numbers(f, x_new), tried + 1
+        flat = abs(value_new - value) <= 16 * EPS * (1 + abs(value))
+        enough = np.linalg.norm(g_new) <= np.linalg.norm(g) / 2 if flat else value_new <= value + 1e-4 * t * slope
+        if enough:
+            return t, x_new, value_new, g_new, tried
+        t /= 2
+    return 0.0, x, value, g, tried
+
+
+def _bfgs(f: _Objective, starts: list[np.ndarray], tol: float) -> _Path:
+    """SciPy from every start; the lowest end is polished by Newton."""
+    from scipy.optimize import minimize
+
+    quasi_newton = "BFGS" if starts[0].size <= FEW else "L-BFGS-B"
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # overflow on the way down an unbounded valley
+        ends = [minimize(lambda x: _numbers(f, x), x, jac=True, method=quasi_newton) for x in starts]
+    iterations, evaluations = sum(e.nit for e in ends), sum(e.nfev for e in ends)
+    best = min(ends, key=lambda e: e.fun if np.isfinite(e.fun) else -np.inf)
+    if best.x.size > DENSE or not np.isfinite(best.fun):
+        return _Path(best.x, iterations, evaluations, bool(np.isfinite(best.fun)))
+    polished = _newton(f, best.x, tol, convex=False, most=20)
+    return _Path(polished.x, iterations + polished.iterations, evaluations + polished.evaluations, polished.settled)
+
+
+def _proximal(f: _Objective, x: np.ndarray, tol: float, L: Any, blocks: int = 100, length: int = 200) -> _Path:
+    """Blocks of FISTA until semismooth Newton takes hold of F(x) = x − prox(x − ∇f(x)/L, 1/L) = 0."""
+    L = 1.0 if L is None or not float(L) > 0 else float(L)
+    block = jax.jit(lambda x, L: _fista(f, x, L, length))
+    fixed_point = jax.jit(lambda x, L: x - f.prox(x - f.at(x)[1] / L, 1 / L))
+    jacobian = jax.jit(jax.jacfwd(fixed_point))
+    value, iterations, evaluations = np.inf, 0, 0
+    for _ in range(blocks):
+        moved = np.asarray(block(x, L))
+        lower, _ = _numbers(f, moved)
+        iterations, evaluations = iterations + length, evaluations + length + 1
+        if not lower <= value + 16 * EPS * (1 + abs(value)):  # so L was no bound: shorter steps, from the same point
+            L *= 2
+            continue
+        x, value = moved, lower
+        for _ in range(50 if x.size <= DENSE else 0):
+            F, J = np.asarray(fixed_point(x, L)), np.asarray(jacobian(x, L))
+            tried = x - np.linalg.lstsq(J, F)[0]
+            iterations, evaluations = iterations + 1, evaluations + 2
+            if not np.linalg.norm(fixed_point(tried, L)) <= np.linalg.norm(F) / 2:
+                break
+            x = tried
+        x = x - np.asarray(fixed_point(x, L))  # back into the domain of the penalty, with exact zeros
+        value, _ = _numbers(f, x)
+        if _residual(f, x) <= tol:
+            break
+    return _Path(x, iterations, evaluations, True)
+
+
+def _fista(f: _Objective, x: Array, L: Array, length: int) -> Array:
+    """y ← prox(z − ∇f(z)/L, 1/L), z ← y + momentum; restarted when that turns uphill (O'Donoghue & Candès 2015)."""
+
+    def step(carry: tuple, _: None) -> tuple[tuple, None]:
+        y, z, t = carry
+        y_new = f.prox(z - f.at(z)[1] / L, 1 / L)
+        uphill = jnp.vdot(z - y_new, y_new - y) > 0
+        t = jnp.where(uphill, 1.0, t)
+        t_new = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
+        return (y_new, y_new + jnp.where(uphill, 0.0, (t - 1) / t_new) * (y_new - y), t_new), None
+
+    return jax.lax.scan(step, (x, x, jnp.ones(())), length=length)[0][0]

@@ -1,0 +1,114 @@
+"""From words to things: catalogue names, `file.py:name`, and name=value settings."""
+
+import ast
+import difflib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sandbox.sweeps.space import Axis, linear, log
+
+
+def named(kind: str, name: str, catalogue: Any, names: Iterable[str]) -> Callable[..., Any]:
+    """A factory by its catalogue name, or `name` from `file.py:name`."""
+    file, colon, attribute = name.rpartition(":")
+    if colon:
+        return from_file(kind, Path(file), attribute)
+    known = sorted(names)
+    if name not in known:
+        raise ValueError(
+            f"no {kind} is called '{name}'{nearest(name, known)}; `sandbox list` shows all {len(known)}"
+        )
+    return getattr(catalogue, name)
+
+
+def from_file(kind: str, file: Path, attribute: str) -> Any:
+    """What a Python file calls `attribute`."""
+    spec = importlib.util.spec_from_file_location(file.stem, file) if file.is_file() else None
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file}: no such Python file; a {kind} of your own is written file.py:name")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        own = [n for n in vars(module) if not n.startswith("_")]
+        raise ValueError(f"{file} defines no '{attribute}'{nearest(attribute, own)}")
+    return getattr(module, attribute)
+
+
+def accepts(kind: str, name: str, factory: Callable[..., Any], given: Iterable[str]) -> None:
+    """ValueError for a setting that the factory does not have."""
+    parameters = inspect.signature(factory).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for word in given:
+        if word not in parameters:
+            own = list(parameters)
+            raise ValueError(
+                f"{kind} {name} has no '{word}'{nearest(word, own)}; it has {', '.join(own) or 'none'}"
+            )
+
+
+def settings(texts: Iterable[str]) -> dict[str, Any]:
+    """["b1=0.9", "nesterov=True"] as {"b1": 0.9, "nesterov": True}: Python literals, else text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise ValueError(f"'{text}': expected name=value, like learning_rate=0.1")
+        found[name] = literal(value)
+    return found
+
+
+def axes(texts: Iterable[str]) -> dict[str, Axis | list[Any]]:
+    """["learning_rate=log:1e-4:1:64", "b1=0.9,0.95"] as the axes of a sweep."""
+    found: dict[str, Axis | list[Any]] = {}
+    for text in texts:
+        name, equals, spec = text.partition("=")
+        if not (equals and name.isidentifier() and spec):
+            raise ValueError(f"axis '{text}': expected name=log:LOW:HIGH:COUNT, name=linear:… or name=a,b,c")
+        kind, *numbers = spec.split(":")
+        ranges: Mapping[str, Callable[..., Axis]] = {"log": log, "linear": linear}
+        if kind in ranges:
+            found[name] = _range(text, ranges[kind], numbers)
+        elif numbers:
+            raise ValueError(
+                f"axis '{text}': no range is called '{kind}'{nearest(kind, ranges)}; take log or linear"
+            )
+        else:
+            found[name] = [literal(value) for value in spec.split(",")]
+    return found
+
+
+def _range(text: str, make: Callable[..., Axis], numbers: list[str]) -> Axis:
+    """log:1e-4:1:64 as log(1e-4, 1.0, 64)."""
+    if len(numbers) != 3:
+        raise ValueError(f"axis '{text}': expected three numbers, LOW:HIGH:COUNT, like log:1e-4:1:64")
+    try:
+        low, high, count = float(numbers[0]), float(numbers[1]), int(numbers[2])
+    except ValueError:
+        raise ValueError(f"axis '{text}': LOW and HIGH are numbers and COUNT is a whole one") from None
+    try:
+        return make(low, high, count)
+    except ValueError as error:
+        raise ValueError(f"axis '{text}': {error}") from None
+
+
+def literal(text: str) -> Any:
+    """A Python literal, or the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' (did you mean …?)', or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,80 @@
+"""Losses of one example: loss(prediction, target) → scalar, stable for any finite prediction."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
+
+from sandbox.types import Scalar
+
+
+def squared_error(prediction: Shaped[ArrayLike, "..."], target: Shaped[ArrayLike, "..."]) -> Float[Array, ""]:
+    """‖p − t‖². Without the factor ½, which belongs to the problem: squared_error(20., 25.) is 25."""
+    return jnp.sum(jnp.square(jnp.subtract(prediction, target)))
+
+
+def absolute_error(prediction: Shaped[ArrayLike, "..."], target: Shaped[ArrayLike, "..."]) -> Float[Array, ""]:
+    """‖p − t‖₁, with subgradient 0 where p = t."""
+    residual = jnp.subtract(prediction, target)
+    return jnp.sum(residual * jnp.sign(residual))  # jnp.abs has the slope 1 at 0
+
+
+def huber(
+    prediction: Shaped[ArrayLike, "..."], target: Shaped[ArrayLike, "..."], delta: Scalar = 1.0
+) -> Float[Array, ""]:
+    """Σ ½r² where |r| ≤ δ, else δ(|r| − δ/2); r = p − t (Huber 1964).
+
+    Written as c (r − c/2) with c = r clipped to [−δ, δ], which never squares a large residual.
+    """
+    residual = jnp.subtract(prediction, target)
+    clipped = jnp.clip(residual, -delta, delta)
+    return jnp.sum(clipped * (residual - clipped / 2))
+
+
+def binary_cross_entropy(logit: Float[ArrayLike, "..."], target: Shaped[ArrayLike, "..."]) -> Float[Array, ""]:
+    """−t log σ(z) − (1 − t) log(1 − σ(z)), for a logit z and a target t in [0, 1].
+
+    t log(1 + e⁻ᶻ) + (1 − t) log(1 + eᶻ): neither term overflows, and small losses keep their digits.
+    """
+    z = jnp.asarray(logit)
+    t = jnp.asarray(target, z.dtype)
+    return jnp.sum(t * jax.nn.softplus(-z) + (1 - t) * jax.nn.softplus(z))
+
+
+def softmax_cross_entropy(
+    logits: Float[ArrayLike, " classes"], label: Int[ArrayLike, ""] | Float[ArrayLike, " classes"]
+) -> Float[Array, ""]:
+    """−Σₖ qₖ log softmax(z)ₖ, where q is a vector of probabilities or, for an integer label k, the unit vector eₖ.
+
+    A label outside 0 … classes − 1 has no unit vector: NaN.
+    """
+    z = jnp.asarray(logits)
+    z = z - jax.lax.stop_gradient(jnp.max(z))  # before the difference with log Σ eᶻ, or small losses lose their digits
+    log_sum = jnp.log(jnp.sum(jnp.exp(z)))
+    q = jnp.asarray(label)
+    if q.ndim == 1:
+        return jnp.sum(q.astype(z.dtype) * (log_sum - z))
+    # A product with the unit vector: as fast as a gather, and its gradient is no scatter.
+    known = (q >= 0) & (q < z.size)
+    return jnp.where(known, log_sum - jnp.sum(jnp.where(jnp.arange(z.size) == q, z, 0)), jnp.nan)
+
+
+def hinge(score: Float[ArrayLike, ""], target: Shaped[ArrayLike, ""]) -> Float[Array, ""]:
+    """max(0, 1 − t s), for a target t of −1 or +1; subgradient 0 at the kink t s = 1."""
+    s = jnp.asarray(score)
+    return jax.nn.relu(1 - jnp.asarray(target, s.dtype) * s)
+
+
+def squared_hinge(score: Float[ArrayLike, ""], target: Shaped[ArrayLike, ""]) -> Float[Array, ""]:
+    """max(0, 1 − t s)², for a target t of −1 or +1."""
+    return jnp.square(hinge(score, target))
+
+
+def kl_divergence(p: Float[ArrayLike, " outcomes"], q: Float[ArrayLike, " outcomes"]) -> Float[Array, ""]:
+    """KL(p ‖ q) = Σ pᵢ log(pᵢ / qᵢ) of two probability vectors (Kullback & Leibler 1951).
+
+    0 log 0 = 0, with gradient 0; infinite where q excludes what p allows.
+    """
+    p, q = jnp.asarray(p), jnp.asarray(q)
+    possible = p > 0
+    inside = jnp.where(possible, p, 1)  # so that log never meets a 0 that is then masked: its gradient would be NaN
+    return jnp.sum(jnp.where(possible, p * (jnp.log(inside) - jnp.log(jnp.where(possible, q, 1))), 0))

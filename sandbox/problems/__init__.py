@@ -1,0 +1,77 @@
+"""What is minimised. `names()` lists the factories that can be called bare; the others take arrays."""
+
+from sandbox.problems.analytic import (
+    beale,
+    bowl,
+    double_well,
+    himmelblau,
+    monkey_saddle,
+    quadratic,
+    rastrigin,
+    rosenbrock,
+    saddle,
+)
+from sandbox.problems.neural import digits_mlp, from_flax
+from sandbox.problems.problem import Facts, Problem, certify
+from sandbox.problems.supervised import (
+    breast_cancer_logistic,
+    diabetes_linear,
+    diabetes_ridge,
+    digits_softmax,
+    elastic_net,
+    lasso,
+    least_squares,
+    logistic,
+    ridge,
+    softmax,
+)
+
+_BARE = (
+    bowl,
+    quadratic,
+    double_well,
+    rosenbrock,
+    beale,
+    himmelblau,
+    rastrigin,
+    saddle,
+    monkey_saddle,
+    diabetes_linear,
+    diabetes_ridge,
+    breast_cancer_logistic,
+    digits_softmax,
+    digits_mlp,
+)
+
+__all__ = [
+    "Facts",
+    "Problem",
+    "beale",
+    "bowl",
+    "breast_cancer_logistic",
+    "certify",
+    "diabetes_linear",
+    "diabetes_ridge",
+    "digits_mlp",
+    "digits_softmax",
+    "double_well",
+    "elastic_net",
+    "from_flax",
+    "himmelblau",
+    "lasso",
+    "least_squares",
+    "logistic",
+    "monkey_saddle",
+    "names",
+    "quadratic",
+    "rastrigin",
+    "ridge",
+    "rosenbrock",
+    "saddle",
+    "softmax",
+]
+
+
+def names() -> list[str]:
+    """The problems that need no argument, friendly to hostile, then real data."""
+    return [factory.__name__ for factory in _BARE]

@@ -1,0 +1,106 @@
+"""Reproduce: run the experiments, keep what they computed, and tell what they found."""
+
+import inspect
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sandbox import store as stores
+from sandbox.report.claims import Claim
+
+
+class Findings(NamedTuple):
+    """What an experiment's main(fast) returns."""
+
+    figures: dict[str, tuple[Any, str]]  # name → (figure, caption); "figure" is the main one
+    claims: list[Claim]
+    sweeps: list[Any] = []  # the datasets that it rests on
+    summary: list[dict[str, Any]] = []  # rows of summary.csv
+
+
+def kept(experiment: str, name: str, fast: bool, fn: Callable[..., Any], /, **axes: Any) -> Any:
+    """A sweep in the experiment's results folder: found there when nothing has changed, made anew when something has.
+
+    `experiment` is the __file__ of the script. Unlike a user's store, this one is only a copy of what can be computed
+    again, so that one made by another program is replaced.
+    """
+    from sandbox.sweeps import sweep
+
+    path = results(Path(experiment), fast) / f"{name}.zarr"
+    try:
+        return sweep(fn, store=path, **axes)
+    except stores.OtherProgram:
+        shutil.rmtree(path)
+        return sweep(fn, store=path, **axes)
+
+
+def results(experiment: Path, fast: bool) -> Path:
+    """results/NAME beside experiments/, or results/fast/NAME."""
+    root = experiment.resolve().parent.parent / "results"
+    return (root / "fast" if fast else root) / experiment.stem
+
+
+def files(folder: Path) -> list[Path]:
+    """The scripts of a folder that are experiments: those with a main that are not benchmarks."""
+    scripts = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
+    return [path for path in scripts if not re.search(r"^benchmark = True$", path.read_text(), re.MULTILINE)]
+
+
+def about(docstring: str) -> dict[str, str]:
+    """Title, question, prediction and found, from an experiment's docstring."""
+    title, *paragraphs = (" ".join(part.split()) for part in inspect.cleandoc(docstring).split("\n\n"))
+    texts = dict(re.match(r"(?:(Question|Prediction|Found): )?(.*)", part).groups() for part in paragraphs)  # type: ignore[union-attr, misc]
+    return {"title": title.rstrip("."), **{name.lower(): text for name, text in texts.items() if name}}
+
+
+def reproduce(folder: Path, names: Iterable[str], fast: bool, tell: Callable[[Any], None]) -> int:
+    """Run experiments by name, all where none is given; write their results and the page. Returns how many claims fail.
+
+    `tell` gets every line and table, as it comes.
+    """
+    from sandbox import report
+    from sandbox.lookup import nearest
+
+    known = {path.stem: path for path in files(folder)}
+    chosen = list(names) or list(known)
+    for name in chosen:
+        if name not in known:
+            raise ValueError(
+                f"no experiment is called '{name}'{nearest(name, known)}; there are {', '.join(known)}"
+            )
+    sys.path.insert(0, str(folder.parent))
+    failed = total = 0
+    for name in chosen:
+        began = time.perf_counter()
+        module = import_module(f"{folder.name}.{name}")
+        tell(f"{name}: {about(module.__doc__)['title']} …")
+        found: Findings = module.main(fast)
+        place = results(known[name], fast)
+        text = about(module.__doc__)
+        report.write(place, figures=found.figures, claims=found.claims, summary=found.summary, about=text)
+        tell(report.claims_table(found.claims, title=text["title"]))
+        tell(f"  {_reused(found.sweeps)}{time.perf_counter() - began:.1f} s, in {_short(place)}")
+        failed += sum(not claim.holds for claim in found.claims)
+        total += len(found.claims)
+    page = report.page(place.parent)
+    tell(f"{total - failed} of {total} claims hold; {_short(page)} shows every figure and verdict")
+    return failed
+
+
+def _reused(sweeps: list[Any]) -> str:
+    """How many runs were computed, and how many were there from an earlier time."""
+    runs = sum(ds.status.size for ds in sweeps)
+    new = sum(ds.attrs["lanes_computed"] for ds in sweeps)
+    if not runs:
+        return ""
+    return f"{runs:,} runs, {'all' if new == runs else f'{new:,}'} computed now, {runs - new:,} reused; "
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,215 @@
+"""sweep: one function at every point of a space, as one compiled program, into one labelled dataset."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sandbox import store as stores
+from sandbox.engine.lanes import Plan, arrange, choose
+from sandbox.sweeps import recipe as recipes
+from sandbox.sweeps.lane import Program, program
+from sandbox.sweeps.progress import bar
+from sandbox.sweeps.space import Points, Space, space
+
+
+def sweep(
+    fn: Callable[..., Any],
+    /,
+    *,
+    store: str | os.PathLike | None = None,
+    points: Points | None = None,
+    plan: Plan | None = None,
+    memory: int | str | None = None,
+    keep: str | None = None,
+    progress: bool = True,
+    **axes: Any,
+) -> Any:
+    """fn(**point) at every point of the product of the axes, as an xarray.Dataset.
+
+        def train(learning_rate, seed):
+            return run(problem, optimizers.adam(learning_rate), steps=500, key=jax.random.key(seed))
+
+        ds = sweep(train, learning_rate=log(1e-4, 1.0, 64), seed=range(8), store="results/adam")
+
+    fn returns a Run, a dict of arrays or one array. Numbers are traced, so that all their combinations are lanes of one
+    program; text, functions and static(…) loop over programs. Each axis is a dimension, then `step`; every recorded
+    array is a variable, plus `status`, `diverged_at` and `value`, the final objective; `keep="params"` adds the final
+    parameters as `params/<path>`. `points=sobol(256, …)` replaces the product of some axes by one dimension `point`.
+
+    With a store, finished lanes are kept on disk: the same call after an interruption computes only what is missing,
+    and so does one with more seeds or rates; a store made by another program is refused. `memory` ("2GB") bounds one
+    chunk, `plan` overrides how lanes meet the hardware, `progress` shows a bar on a terminal while it lasts.
+    """
+    if keep not in (None, "params"):
+        raise ValueError(f"keep={keep!r}: expected None or 'params'")
+    if not axes and points is None:
+        raise ValueError("sweep needs an axis, like learning_rate=log(1e-4, 1.0, 64)")
+    where = space(axes, points)
+    programs = {
+        labels: program(fn, {n: where.static[n][v] for n, v in labels}, where, keep)
+        for labels in _static(where)
+    }
+    variables = _variables(programs)
+    for name in variables.keys() & where.lanes().keys():
+        raise ValueError(f"'{name}' is both an axis and a result of the function; rename one of them")
+    wanted = where.lanes()
+    first = next(iter(programs))
+    sample = {name: wanted[name][_rows(wanted, first)] for name in where.axes}
+    plan = plan or choose(
+        [p.traced for p in programs.values()], sample, stored=store is not None, memory=memory
+    )
+    if store is None:
+        arrays, rows, attributes = _in_memory(wanted, programs, variables, plan, progress)
+    else:
+        arrays, rows, attributes = _on_disk(Path(store), where, programs, variables, plan, progress)
+    coords = {name: (dim, values) for name, (dim, values) in where.axes.items() if dim != name}
+    every = {p.traced.out.every for p in programs.values()} - {None}
+    if len(every) == 1:
+        lengths = {v.shape[0] for v in variables.values() if v.dims[:1] == ("step",)}
+        coords |= {"step": ("step", np.arange(length) * min(every)) for length in lengths}
+    return stores.lay(
+        {n: (variables[n].dims, arrays[n]) for n in variables}, rows, where.dims, coords, attributes
+    )
+
+
+def _static(where: Space) -> Iterator[tuple]:
+    """The combinations of static labels, each one program."""
+    return product(*([(name, label) for label in labels] for name, labels in where.static.items()))
+
+
+def _rows(lanes: dict[str, np.ndarray], labels: tuple) -> np.ndarray:
+    """The lanes of one program."""
+    mask = np.ones(len(next(iter(lanes.values()))) if lanes else 1, bool)
+    for name, label in labels:
+        mask &= lanes[name] == label
+    return np.flatnonzero(mask)
+
+
+def _order(lanes: dict[str, np.ndarray], programs: dict[tuple, Program], plan: Plan) -> np.ndarray:
+    """The numbers of the lanes in execution order: program after program, each in whole chunks."""
+    order = []
+    for labels, p in programs.items():
+        own = _rows(lanes, labels)
+        if len(own):
+            order.append(own[arrange({name: lanes[name][own] for name in p.traced.names}, plan).ravel()])
+    return np.concatenate(order)
+
+
+def _take(lanes: dict[str, np.ndarray], order: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[order] for name, values in lanes.items()}
+
+
+def _chunks(
+    programs: dict[tuple, Program], table: dict[str, np.ndarray], plan: Plan, todo: np.ndarray, progress: bool
+) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]:
+    """Each chunk that is to do, computed: (its first row, its variables, seconds so far).
+
+    The next chunk is started before this one is handed over, so that writing hides behind computing.
+    """
+    seconds = {"compile_seconds": 0.0, "run_seconds": 0.0}
+    waiting: tuple[int, Program, Any] | None = None
+    with bar(len(todo) * plan.chunk, progress) as advance:
+        for number in [*todo.tolist(), None]:
+            started = None
+            if number is not None:
+                rows = slice(number * plan.chunk, (number + 1) * plan.chunk)
+                lanes = {name: values[rows] for name, values in table.items()}
+                chosen = next(p for labels, p in programs.items() if all(lanes[n][0] == v for n, v in labels))
+                began = time.perf_counter()
+                executable = chosen.executable(plan)
+                seconds["compile_seconds"] += time.perf_counter() - began
+                started = rows.start, chosen, executable(lanes)
+            if waiting is not None:
+                began = time.perf_counter()
+                block = waiting[1].block(waiting[2])
+                seconds["run_seconds"] += time.perf_counter() - began
+                yield waiting[0], block, seconds
+                advance(plan.chunk)
+            waiting = started
+
+
+def _in_memory(
+    wanted: dict[str, np.ndarray], programs: dict[tuple, Program], variables: dict, plan: Plan, progress: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    """Arrays along lanes, the row of each wanted lane, and what is worth knowing of the execution."""
+    order = _order(wanted, programs, plan)
+    arrays = {
+        name: np.full((len(order), *v.shape), stores.fill(v.dtype), v.dtype) for name, v in variables.items()
+    }
+    seconds: dict[str, float] = {}
+    todo = np.arange(len(order) // plan.chunk)
+    for start, block, seconds in _chunks(programs, _take(wanted, order), plan, todo, progress):
+        for name, values in block.items():
+            arrays[name][start : start + plan.chunk] = values
+    rows = np.empty(len(next(iter(wanted.values()))), int)
+    rows[order] = np.arange(len(order))
+    return arrays, rows, {"plan": str(plan), **seconds}
+
+
+def _on_disk(
+    path: Path, where: Space, programs: dict[tuple, Program], variables: dict, plan: Plan, progress: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    """The same from a store, once every wanted lane is in it; with its recipe."""
+    wanted = where.lanes()
+    marks = {
+        " ".join(f"{n}={v}" for n, v in labels) or "program": p.traced.fingerprint
+        for labels, p in programs.items()
+    }
+    new = recipes.describe(where, plan, marks)
+    if stores.recipe(path) is None:
+        stores.create(path, new, variables, _take(wanted, _order(wanted, programs, plan)), plan.chunk)
+    with stores.writing(path):
+        recipe = stores.recipe(path) or new
+        if reason := recipes.conflict(recipe, new):
+            raise stores.OtherProgram(f"{path} {reason}; give this sweep another store")
+        plan = recipes.plan_of(recipe)
+        table = stores.lanes(path)
+        missing = stores.match(wanted, table) < 0
+        if missing.any():
+            absent = _take(wanted, np.flatnonzero(missing))
+            if (
+                stores.match({n: absent[n] for n in where.dims}, {n: table[n] for n in where.dims}) >= 0
+            ).any():
+                raise stores.OtherProgram(
+                    f"{path} holds other points under the same numbers; give this sweep another store"
+                )
+            recipe = recipes.merge(recipe, new)
+            stores.extend(path, recipe, _take(absent, _order(absent, programs, plan)))
+            table = stores.lanes(path)
+        asked = stores.match(table, wanted).reshape(-1, plan.chunk)
+        todo = np.flatnonzero((asked >= 0).any(axis=1) & ~stores.finished(path))
+        seconds: dict[str, float] = {}
+        try:
+            for start, block, seconds in _chunks(programs, table, plan, todo, progress):
+                stores.write(path, start, block)
+        finally:
+            if seconds:
+                recipe = {**recipe, **{name: recipe[name] + spent for name, spent in seconds.items()}}
+                stores.annotate(path, recipe)
+        ds = stores.read(path)
+        arrays = {name: ds[name].values for name in variables}
+        return arrays, stores.match(wanted, table), recipe | {"lanes_computed": _distinct(asked[todo])}
+
+
+def _distinct(numbers: np.ndarray) -> int:
+    """How many lanes there are among the rows of some chunks, which may repeat one or hold others than were asked."""
+    return len(np.unique(numbers[numbers >= 0]))
+
+
+def _variables(programs: dict[tuple, Program]) -> dict[str, stores.Variable]:
+    """What all programs return; ValueError where two disagree about the shape of a result."""
+    found: dict[str, stores.Variable] = {}
+    for labels, p in programs.items():
+        for name, variable in p.variables.items():
+            if found.setdefault(name, variable) != variable:
+                point = ", ".join(f"{n}={v}" for n, v in labels)
+                raise ValueError(
+                    f"'{name}' has shape {variable.shape} ({variable.dtype}) at {point} and {found[name].shape} "
+                    f"({found[name].dtype}) elsewhere; the programs of one sweep must return the same shapes"
+                )
+    return found

@@ -1,0 +1,132 @@
+"""One lane: what the swept function returns, as named arrays with named dimensions, traced once."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sandbox.engine.guard import OK
+from sandbox.engine.lanes import Plan, compiled
+from sandbox.engine.loop import Run
+from sandbox.engine.program import Traced
+from sandbox.store import Variable
+from sandbox.sweeps.remember import Changeable, meaning
+from sandbox.sweeps.space import Space
+
+REMEMBERED = 64  # programs, with the executables made of them
+_memory: OrderedDict[Any, "Program"] = OrderedDict()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Lane:
+    """What one lane returns: arrays by name; the names of their dimensions; how many steps lie between two rows."""
+
+    arrays: dict[str, jax.Array]
+    dims: tuple[tuple[str, tuple[str, ...]], ...] = field(metadata={"static": True})
+    every: int | None = field(metadata={"static": True})
+
+
+@dataclass(frozen=True)
+class Program:
+    """A traced function and the executables made of it, by plan."""
+
+    traced: Traced
+    executables: dict[Plan, Callable]
+    alive: list[Any]  # what must not be freed while this is remembered by identity
+
+    @property
+    def variables(self) -> dict[str, Variable]:
+        """Name, dimensions, shape and dtype of every result."""
+        shapes = self.traced.out.arrays
+        return {
+            name: Variable(dims, shapes[name].shape, str(shapes[name].dtype))
+            for name, dims in self.traced.out.dims
+        }
+
+    def executable(self, plan: Plan) -> Callable:
+        """Chunk of axis values → flat outputs, compiled at the first call."""
+        if plan not in self.executables:
+            self.executables[plan] = compiled(self.traced, plan)
+        return self.executables[plan]
+
+    def block(self, outputs: list[jax.Array]) -> dict[str, np.ndarray]:
+        """The outputs of a chunk, once they are there."""
+        names = jax.tree.leaves({name: name for name in self.traced.out.arrays})
+        return {name: np.asarray(array) for name, array in zip(names, outputs, strict=True)}
+
+
+def program(fn: Callable[..., Any], fixed: Mapping[str, Any], where: Space, keep: str | None) -> Program:
+    """fn with its static values filled in, traced at one point, or remembered from an earlier call."""
+    point = {name: _abstract(values) for name, (_, values) in where.axes.items()}
+    alive: list[Any] = []
+    try:
+        shapes = tuple((name, str(aval.dtype)) for name, aval in point.items())
+        key = (
+            meaning(fn, alive),
+            meaning(dict(fixed), alive),
+            shapes,
+            keep,
+            jax.config.jax_enable_x64,
+            _strictness(),
+        )
+    except Changeable:
+        key = None
+    if key in _memory:
+        _memory.move_to_end(key)
+        return _memory[key]
+    made = Program(Traced(lambda **values: lane(fn(**values, **fixed), keep), point), {}, alive)
+    if key is not None:
+        _memory[key] = made
+        while len(_memory) > REMEMBERED:
+            _memory.popitem(last=False)
+    return made
+
+
+def lane(result: Any, keep: str | None = None) -> Lane:
+    """A Run, a dict of arrays or one array, as a Lane."""
+    every = None
+    if isinstance(result, Run):
+        every = result.every
+        arrays = {name: (x, ("step",)) for name, x in _named(result.trace)}
+        own = {"status": result.status, "diverged_at": result.diverged_at, "value": result.value}
+        own |= (
+            {f"params/{name}".rstrip("/"): x for name, x in _named(result.params)} if keep == "params" else {}
+        )
+        for name in own.keys() & arrays.keys():
+            raise ValueError(f"the record's '{name}' is the name of a result of every run; rename it")
+        arrays |= {name: (x, ()) for name, x in own.items()}
+    elif isinstance(result, dict):
+        arrays = {"status": (OK, ())} | {name: (x, ()) for name, x in _named(result)}
+    else:
+        arrays = {"status": (OK, ()), "value": (result, ())}
+    try:
+        found = {name: (jnp.asarray(x), dims) for name, (x, dims) in arrays.items()}
+    except (TypeError, ValueError):
+        kind = type(result).__name__
+        raise ValueError(
+            f"the swept function returned {kind}; expected a Run, a dict of arrays or an array"
+        ) from None
+    dims = {n: (*lead, *(f"{n}_{i}" for i in range(len(lead), x.ndim))) for n, (x, lead) in found.items()}
+    return Lane({n: x for n, (x, _) in found.items()}, tuple(dims.items()), every)
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    """The leaves of a tree under their paths: {"a": {"b": x}} gives a/b."""
+    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in paths]
+
+
+def _abstract(values: np.ndarray) -> jax.ShapeDtypeStruct:
+    """One value of an axis, weakly typed as a Python number is, so that a swept rate does not promote a half."""
+    kind = float if values.dtype.kind == "f" else int
+    return jax.ShapeDtypeStruct((), jax.dtypes.canonicalize_dtype(kind), weak_type=True)
+
+
+def _strictness() -> tuple:
+    """Settings of JAX that change what a trace means."""
+    return str(jax.config.jax_numpy_dtype_promotion), str(jax.config.jax_default_matmul_precision)

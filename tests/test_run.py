@@ -1,0 +1,212 @@
+"""run: its trace, its batches, its keys, and the guard, against plain Python loops."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sandbox import optimizers, problems
+from sandbox.data.batches import epochs, with_replacement
+from sandbox.engine import full_loss, run
+from sandbox.problems import Problem
+
+
+def noisy_line(n=12):
+    """Least squares of one weight with data, so that batches matter."""
+    x = np.linspace(-1, 1, n)
+    return Problem(
+        name="line",
+        init=lambda key: jax.random.normal(key, (1,)),
+        loss=lambda p, batch: jnp.mean((batch["y"] - p[0] * batch["x"]) ** 2),
+        data={"x": x, "y": 2 * x + 0.3 * np.cos(9 * x)},
+    )
+
+
+def by_hand(problem, optimizer, params, batches, noise=None):
+    """The loop that everybody writes: every loss, gradient and iterate, until one is not finite."""
+    state, rows = optimizer.init(params), []
+    for k, batch in enumerate(batches):
+        value, grads = jax.value_and_grad(lambda p, b=batch: problem.objective(p, b, None))(params)
+        if not (np.isfinite(value) and np.isfinite(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))):
+            return params, rows, k
+        rows.append(float(value))
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, rows, -1
+
+
+def test_the_jollof_story(x64, key):
+    """ANSWERS D1: losses 13, 8.32, 5.3248, the iterates before each update, and the factor 0.8 on the error."""
+    record = lambda info: {"loss": info.value, "x": info.params, "gradient": info.grads}
+    result = run(problems.bowl(), optimizers.gradient_descent(0.1), steps=3, key=key, record=record)
+    np.testing.assert_allclose(result.trace["loss"], [13, 8.32, 5.3248], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.trace["x"], [[1, 1], [1.4, 1.6], [1.72, 2.08]], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.trace["gradient"][0], [-4, -6], rtol=0, atol=1e-12)
+    assert int(result.status) == 0
+    assert int(result.diverged_at) == -1
+
+
+@pytest.mark.parametrize("make", [epochs, with_replacement])
+def test_a_run_is_the_loop_written_by_hand(make, x64, key):
+    problem, scheme, optimizer = noisy_line(), make(5), optimizers.adam(0.1)
+    init_key, batch_key, _ = jax.random.split(key, 3)
+    rows = np.asarray(scheme.indices(batch_key, 12, 20))
+    batches = [{k: jnp.asarray(v)[r] for k, v in problem.data.items()} for r in rows]
+    params, losses, _ = by_hand(problem, optimizer, problem.init(init_key), batches)
+    result = run(problem, optimizer, steps=20, key=key, batches=scheme)
+    np.testing.assert_allclose(result.trace["loss"], losses, rtol=1e-12)
+    np.testing.assert_allclose(result.params, params, rtol=1e-12)
+    np.testing.assert_allclose(result.value, problem.objective(params), rtol=1e-12)
+
+
+@pytest.mark.parametrize("every", [2, 3, 7])
+def test_every_k_th_row_of_the_same_run(every, x64, key):
+    problem = noisy_line()
+    full = run(problem, optimizers.sgd(0.1, momentum=0.9), steps=10, key=key, batch_size=5)
+    thin = run(problem, optimizers.sgd(0.1, momentum=0.9), steps=10, key=key, batch_size=5, every=every)
+    rows = 10 // every
+    np.testing.assert_allclose(thin.trace["loss"], full.trace["loss"][::every][:rows], rtol=1e-12)
+    np.testing.assert_array_equal(thin.steps, np.arange(rows) * every)
+    np.testing.assert_allclose(thin.params, full.params, rtol=1e-12)
+
+
+def test_lanes_that_differ_in_rate_see_the_same_batches_and_start(key):
+    record = lambda info: {"batch": info.batch["x"], "start": info.params}
+    both = [
+        run(noisy_line(), optimizers.sgd(r), steps=4, key=key, batch_size=3, record=record)
+        for r in (0.1, 0.2)
+    ]
+    np.testing.assert_array_equal(both[0].trace["batch"], both[1].trace["batch"])
+    np.testing.assert_array_equal(both[0].trace["start"][0], both[1].trace["start"][0])
+
+
+def test_full_loss_is_the_objective_on_all_data(x64, key):
+    problem = noisy_line()
+    result = run(problem, optimizers.sgd(0.1), steps=3, key=key, batch_size=4, record=full_loss)
+    start = problem.init(jax.random.split(key, 3)[0])
+    np.testing.assert_allclose(result.trace["loss"][0], problem.objective(start), rtol=1e-12)
+
+
+def test_the_noise_key_changes_from_step_to_step_and_with_the_seed(x64):
+    noisy = Problem("noise", lambda key: jnp.zeros(1), lambda p, batch, key: jax.random.normal(key) * p[0])
+    record = lambda info: {"g": info.grads[0]}
+    draws = [
+        run(noisy, optimizers.sgd(0.1), steps=50, key=jax.random.key(s), record=record).trace["g"]
+        for s in (0, 1)
+    ]
+    assert len(np.unique(np.concatenate(draws))) == 100
+
+
+def test_penalty_counts_in_the_objective_and_its_subgradient_is_zero_at_zero(x64, key):
+    lasso = problems.lasso(np.eye(3), np.array([0.0, 2.0, -1.0]), l1=0.5, fit_intercept=False)
+    params = {"w": jnp.zeros(3)}
+    record = lambda info: {"value": info.value, "g": info.grads["w"]}
+    result = run(lasso, optimizers.gradient_descent(0.1), steps=1, key=key, params=params, record=lambda i: {
+        "loss": record(i)["value"], "g": record(i)["g"]})  # fmt: skip
+    np.testing.assert_allclose(result.trace["loss"], [5 / 6], rtol=1e-12)
+    np.testing.assert_allclose(result.trace["g"][0], [0, -2 / 3, 1 / 3], rtol=1e-12)
+
+
+OPTAX = {
+    "adamw": lambda: optax.adamw(0.01),
+    "chain": lambda: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
+    "lbfgs": lambda: optax.lbfgs(),
+    "polyak": lambda: optax.polyak_sgd(),
+    "sam": lambda: optax.contrib.sam(
+        optax.sgd(0.01), optax.chain(optax.contrib.normalize(), optax.sgd(0.01)), opaque_mode=True
+    ),
+    "schedule_free": lambda: optax.contrib.schedule_free_sgd(0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_any_optax_transformation_reaches_the_minimum_of_a_line(name, key):
+    """Least squares has one stationary point: where the gradient vanishes, the method has solved it."""
+    result = run(noisy_line(), OPTAX[name](), steps=2000, key=key)
+    assert float(result.trace["grad_norm"][-1]) < 2e-2
+    exact = np.polyfit(*noisy_line().data.values(), 1)[0]
+    np.testing.assert_allclose(result.params, [exact], atol=2e-2)
+
+
+def test_an_averaging_method_is_evaluated_at_its_average(key):
+    method = optax.contrib.schedule_free_sgd(0.2, b1=0.9)
+    result = run(noisy_line(), method, steps=30, key=key)
+    raw = by_hand(
+        noisy_line(), method, noisy_line().init(jax.random.split(key, 3)[0]), [noisy_line().data] * 30
+    )[0]
+    average = optax.contrib.schedule_free_eval_params(result.state, raw)
+    np.testing.assert_allclose(result.params, average, rtol=1e-5)
+    assert not np.allclose(result.params, raw, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [3.0, 1e3, 1e30, np.inf, np.nan])
+def test_divergence_is_marked_and_the_last_finite_params_stay(rate, key):
+    bowl = problems.bowl()
+    start = jnp.array([1.0, 1.0])
+    last, losses, at = by_hand(bowl, optax.sgd(rate), start, [None] * 200)
+    result = run(bowl, optimizers.gradient_descent(rate), steps=200, key=key)
+    assert int(result.status) == 1
+    assert int(result.diverged_at) == at
+    assert np.isfinite(result.params).all()
+    if np.isfinite(last).all():
+        np.testing.assert_allclose(result.params, last, rtol=1e-5)
+    np.testing.assert_allclose(result.trace["loss"][:at], losses, rtol=1e-5)
+    assert np.isnan(result.trace["loss"][at:]).all()
+    assert np.isnan(result.trace["grad_norm"][at:]).all()
+    assert np.isnan(result.value)
+
+
+def test_an_infinite_gradient_of_a_finite_loss_is_divergence(key):
+    root = Problem("root", lambda key: jnp.ones(1), lambda p: jnp.sqrt(jnp.abs(p[0] - 1)))
+    result = run(root, optimizers.sgd(0.1), steps=5, key=key)
+    assert int(result.diverged_at) == 0
+    np.testing.assert_array_equal(result.params, [1.0])
+
+
+def test_an_update_that_overflows_in_the_last_step_is_divergence(key):
+    """Its objective is never evaluated in the loop, but there is no finite iterate to return as the last one."""
+    line = Problem("line", lambda key: jnp.full(1, 2e38), lambda p: -p[0])
+    result = run(line, optimizers.sgd(3e38), steps=1, key=key)
+    assert int(result.diverged_at) == 1
+    np.testing.assert_array_equal(result.params, np.float32([2e38]))
+
+
+def test_run_is_pure_and_differentiable(x64, key):
+    """d/dη of the objective after one step of gradient descent is −∇f(x₁)·∇f(x₀)."""
+    after = lambda rate: run(problems.bowl(), optimizers.gradient_descent(rate), steps=1, key=key).value
+    np.testing.assert_allclose(
+        jax.grad(after)(0.1), -(np.array([-3.2, -4.8]) @ np.array([-4, -6])), rtol=1e-12
+    )
+    once = jax.jit(chex.assert_max_traces(after, n=1))
+    assert float(once(0.1)) == float(once(0.1))
+    once(0.2)
+
+
+BAD = {
+    "no steps": (dict(steps=0), "steps=0"),
+    "steps of a half": (dict(steps=2.5), "steps=2.5"),
+    "every zero": (dict(steps=1, every=0), "every=0"),
+    "too large a batch": (dict(steps=1, batch_size=13), "12 examples"),
+    "an empty batch": (dict(steps=1, batch_size=0), "12 examples"),
+    "both kinds of batches": (dict(steps=1, batch_size=2, batches=epochs(2)), "both"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_request_that_makes_no_sense_is_refused_in_one_line(case, key):
+    arguments, words = BAD[case]
+    with pytest.raises(ValueError, match=words) as caught:
+        run(noisy_line(), optimizers.sgd(0.1), key=key, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_batches_need_data(key):
+    with pytest.raises(ValueError, match="has no data"):
+        run(problems.bowl(), optimizers.sgd(0.1), steps=1, key=key, batch_size=1)
+
+
+def test_a_factory_is_not_an_optimizer(key):
+    with pytest.raises(ValueError, match="not an optimizer"):
+        run(problems.bowl(), optimizers.sgd, steps=1, key=key)

@@ -1,0 +1,246 @@
+"""sweep: every lane is the run alone, no lane notices another, and datasets are labelled as they were asked for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+from sandbox import optimizers, problems
+from sandbox.engine import run
+from sandbox.engine.lanes import Plan, arrange, choose, compiled
+from sandbox.engine.program import Traced
+from sandbox.sweeps import choice, halton, linear, log, random, sobol, static, sweep
+from sandbox.sweeps.lane import lane
+
+
+def point(**kinds):
+    return {name: jax.ShapeDtypeStruct((), kind, weak_type=True) for name, kind in kinds.items()}
+
+
+def rosenbrock(learning_rate, b1, seed):
+    start = jnp.array([-1.2, 1.0]) + 0.1 * jax.random.normal(jax.random.key(seed), (2,))
+    return run(
+        problems.rosenbrock(),
+        optimizers.adam(learning_rate, b1),
+        steps=100,
+        key=jax.random.key(0),
+        params=start,
+    )
+
+
+def small_mlp(learning_rate, seed):
+    problem = problems.digits_mlp(hidden=(8,))
+    return run(problem, optimizers.adam(learning_rate), steps=100, batch_size=32, key=jax.random.key(seed))
+
+
+@pytest.mark.parametrize("fn", [rosenbrock, small_mlp])
+@pytest.mark.parametrize(("x64_on", "tolerance"), [(True, 1e-10), (False, 1e-5)])
+def test_a_lane_is_the_run_alone(fn, x64_on, tolerance):
+    """At every rate up to the best one: there a run forgets its rounding errors; beyond it, training is chaotic."""
+    others = {"b1": [0.0, 0.9]} if fn is rosenbrock else {}
+    with jax.enable_x64(x64_on):
+        ds = sweep(fn, learning_rate=log(1e-3, 0.3, 12), seed=[0, 3], **others, keep="params")
+        best = int(np.argmin(ds.value.mean([d for d in ds.value.dims if d != "learning_rate"]).values))
+        alone = jax.jit(fn)
+        for rate in ds.learning_rate.values[: best + 1 : 3]:
+            at = dict(learning_rate=rate, seed=3, **{name: 0.9 for name in others})
+            one, lane = alone(**at), ds.sel(at)
+            np.testing.assert_allclose(lane.value, one.value, rtol=tolerance)
+            np.testing.assert_allclose(lane.loss, one.trace["loss"], rtol=tolerance, atol=tolerance * 1e-3)
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan(1, 6, 2), Plan(3, 2, 2), Plan(4, 2, 1), Plan(6, 1, 1), Plan(2, 2, 2, ("seed",))]
+)
+def test_every_plan_gives_the_same_results(plan, x64):
+    axes = dict(learning_rate=[0.01, 0.1, 0.2], seed=[0, 1], b1=[0.9])
+    expected = sweep(rosenbrock, **axes)
+    xarray.testing.assert_allclose(sweep(rosenbrock, **axes, plan=plan), expected, rtol=1e-10)
+
+
+def test_other_lanes_never_notice_that_one_diverges():
+    """Bit for bit: the same sweep with its diverging rate replaced by a sane one."""
+
+    def train(learning_rate):
+        return run(problems.rosenbrock(), optimizers.sgd(learning_rate), steps=300, key=jax.random.key(0))
+
+    wild = sweep(train, learning_rate=[1e-4, 5.0, 2e-4, 1e30], keep="params")
+    tame = sweep(train, learning_rate=[1e-4, 1e-3, 2e-4, 5e-4], keep="params")
+    assert wild.status.values.tolist() == [0, 1, 0, 1]
+    assert np.isfinite(wild["params"]).all()
+    for k, at in enumerate(wild.diverged_at.values):
+        if at >= 0:
+            assert np.isfinite(wild.loss[k, :at]).all()
+            assert np.isnan(wild.loss[k, at:]).all()
+    sane = [0, 2]
+    for name in wild.data_vars:
+        np.testing.assert_array_equal(wild[name].values[sane], tame[name].values[sane])
+
+
+def test_coordinates_are_as_given_and_dimensions_in_order(x64):
+    ds = sweep(rosenbrock, b1=[0.0, 0.9], seed=range(3), learning_rate=log(1e-4, 1.0, 5))
+    assert ds.loss.dims == ("b1", "seed", "learning_rate", "step")
+    assert ds.value.dims == ("b1", "seed", "learning_rate")
+    np.testing.assert_array_equal(ds.learning_rate, np.geomspace(1e-4, 1, 5))
+    assert ds.sel(b1=0.9, seed=2).learning_rate.size == 5
+    assert ds.learning_rate.dtype == np.float64
+    np.testing.assert_array_equal(ds.step, np.arange(100))
+
+
+def test_text_functions_and_static_values_loop_over_programs():
+    def train(kind, hidden, activation, learning_rate):
+        problem = problems.digits_mlp(hidden=hidden, activation=activation)
+        return run(
+            problem, getattr(optimizers, kind)(learning_rate), steps=3, key=jax.random.key(0), batch_size=8
+        )
+
+    ds = sweep(
+        train,
+        kind=["sgd", "adam"],
+        hidden=static((4,), (6, 4)),
+        activation=[jnp.tanh, jax.nn.relu],
+        learning_rate=[0.1, 0.2],
+    )
+    assert ds.value.dims == ("kind", "hidden", "activation", "learning_rate")
+    assert ds.hidden.values.tolist() == ["(4,)", "(6, 4)"]
+    assert ds.activation.values.tolist() == ["tanh", "relu"]
+    alone = jax.jit(lambda rate: train("adam", (6, 4), jax.nn.relu, rate))(0.2).value
+    np.testing.assert_allclose(
+        ds.value.sel(kind="adam", hidden="(6, 4)", activation="relu", learning_rate=0.2), alone, rtol=1e-5
+    )
+
+
+def test_a_problem_can_be_built_inside_the_sweep(x64):
+    """The contraction of gradient descent at 2/(L+μ) is (κ−1)/(κ+1), for swept condition numbers."""
+
+    def train(condition_number):
+        problem = problems.quadratic(condition_number)
+        rate = 2 / (problem.facts.smoothness + problem.facts.strong_convexity)
+        return run(
+            problem, optimizers.gradient_descent(rate), steps=21, key=jax.random.key(1), params=jnp.ones(2)
+        )
+
+    kappa = np.array([2.0, 10.0, 100.0])
+    ds = sweep(train, condition_number=kappa)
+    ratio = ds.grad_norm[:, 20] / ds.grad_norm[:, 0]
+    np.testing.assert_allclose(ratio ** (1 / 20), (kappa - 1) / (kappa + 1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [sobol, halton, random])
+def test_scattered_points_fill_one_dimension_and_cross_with_axes(make, x64):
+    points = make(16, learning_rate=log(1e-3, 0.1), b1=linear(0.0, 0.9))
+    ds = sweep(rosenbrock, points=points, seed=range(2))
+    assert ds.value.dims == ("point", "seed")
+    assert ds.learning_rate.dims == ("point",)
+    assert ((ds.learning_rate > 1e-3) & (ds.learning_rate < 0.1)).all()
+    spread = np.sort(np.log10(ds.learning_rate.values)) + 3
+    assert (np.diff(spread) < 2).all()
+    one = jax.jit(rosenbrock)(float(ds.learning_rate[5]), float(ds.b1[5]), 1)
+    np.testing.assert_allclose(ds.value.sel(point=5, seed=1), one.value, rtol=1e-10)
+
+
+def test_a_function_of_arrays_needs_no_run():
+    ds = sweep(lambda a, b: {"sum": a + b, "row": jnp.stack([a, b, a * b])}, a=[1.0, 2.0], b=[3, 4])
+    assert ds["sum"].sel(a=2.0, b=4).item() == 6.0
+    assert ds.row.dims == ("a", "b", "row_0")
+    assert sweep(lambda a: a**2, a=linear(0.0, 3.0, 4)).value.values.tolist() == [0, 1, 4, 9]
+
+
+def test_a_rebound_name_is_not_remembered_and_a_repeated_call_is_not_traced_again(monkeypatch):
+    traces = []
+    monkeypatch.setattr("sandbox.sweeps.lane.Traced", lambda *args: traces.append(1) or Traced(*args))
+
+    def train(learning_rate):
+        return run(problem, optimizers.sgd(learning_rate), steps=2, key=jax.random.key(0))
+
+    problem = problems.bowl()
+    first = sweep(train, learning_rate=[0.1, 0.2])
+    sweep(train, learning_rate=[0.3, 0.4])
+    assert len(traces) == 1
+    problem = problems.rosenbrock()
+    assert (sweep(train, learning_rate=[0.1, 0.2]).value != first.value).all()
+    assert len(traces) == 2
+
+
+def test_the_axes_that_feed_random_keys_are_found():
+    """Those lanes that share them share their minibatch; through loops, conditions and inner functions."""
+
+    def fn(rate, seed, mix):
+        key = jax.random.fold_in(jax.random.key(seed), 3)
+        other = jax.lax.cond(rate > 0, lambda: mix, lambda: 0)
+        body = lambda c, _: (c + rate, jax.random.normal(jax.random.fold_in(key, c[1].astype(int))))
+        return jax.lax.scan(body, jnp.stack([rate, other + 0.0]), length=3)
+
+    ints, floats = jnp.int32, jnp.float32
+    traced = Traced(lambda **p: lane(fn(**p)[1]), point(rate=floats, seed=ints, mix=ints))
+    assert traced.keyed == {"rate", "seed", "mix"}
+    assert Traced(lambda **p: lane(small_mlp(**p)), point(learning_rate=floats, seed=ints)).keyed == {"seed"}
+
+
+def test_a_sharded_program_has_no_collectives():
+    program = Traced(lambda **p: lane(small_mlp(**p)), point(learning_rate=jnp.float32, seed=jnp.int32))
+    text = compiled(program, Plan(2, 2, 2)).__closure__
+    executable = next(c.cell_contents for c in text if hasattr(c.cell_contents, "as_text"))
+    for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert word not in executable.as_text()
+
+
+def test_groups_share_their_outer_axes_and_chunks_are_whole():
+    lanes = {"seed": np.repeat(np.arange(3), 5), "learning_rate": np.tile(np.geomspace(0.1, 1, 5), 3)}
+    plan = Plan(width=2, groups=4, devices=2, outer=("seed",))
+    table = arrange(lanes, plan)
+    assert len(table) % plan.groups == 0
+    assert set(table.ravel().tolist()) == set(range(15))
+    for group in table:
+        assert len(set(lanes["seed"][group])) == 1
+
+
+def test_wide_for_small_problems_and_narrow_for_networks():
+    axes = {"learning_rate": np.geomspace(0.1, 1, 4096)}
+    tiny = Traced(lambda **p: lane(rosenbrock(seed=0, b1=0.9, **p)), point(learning_rate=jnp.float32))
+    network = Traced(lambda **p: lane(small_mlp(seed=0, **p)), point(learning_rate=jnp.float32))
+    assert choose([tiny], axes).width >= 256
+    assert choose([network], axes).width <= 32
+
+
+def test_memory_bounds_the_chunk():
+    axes = {"learning_rate": np.geomspace(0.1, 1, 4096)}
+    tiny = Traced(lambda **p: lane(rosenbrock(seed=0, b1=0.9, **p)), point(learning_rate=jnp.float32))
+    whole, small = choose([tiny], axes), choose([tiny], axes, memory="1MB")
+    assert small.chunk < whole.chunk
+    for bad in ("2 apples", "-1GB", 0, ""):
+        with pytest.raises(ValueError, match="memory="):
+            choose([tiny], axes, memory=bad)
+
+
+BAD = {
+    "log from zero": (lambda: log(0, 1, 64), r"log\(0, 1\)"),
+    "log downwards": (lambda: log(1, 0.1, 4), "low < high"),
+    "no count": (lambda: sweep(lambda a: a, a=log(1, 2)), "needs a count"),
+    "a count of zero": (lambda: log(1e-4, 1, 0), "1e-4|0.0001"),
+    "half a count": (lambda: linear(0, 1, 2.5), "whole number"),
+    "an infinite range": (lambda: linear(0, float("inf"), 3), "finite"),
+    "no axis": (lambda: sweep(lambda a: a), "needs an axis"),
+    "an empty axis": (lambda: sweep(lambda a: a, a=[]), "empty"),
+    "no seeds": (lambda: sweep(lambda seed: seed, seed=range(0)), "empty"),
+    "a repeated value": (lambda: sweep(lambda a: a, a=[1.0, 1.0]), "repeats"),
+    "NaN in an axis": (lambda: sweep(lambda a: a, a=[1.0, np.nan]), "NaN"),
+    "a reserved name": (lambda: sweep(lambda step: step, step=[1.0]), "'step' is a word of sweep"),
+    "an axis that is also a result": (lambda: sweep(lambda value: value, value=[1.0]), "both an axis and a result"),
+    "an axis given twice": (lambda: sweep(lambda a: a, points=sobol(4, a=log(1, 2)), a=[1.0]), "given twice"),
+    "points of a list": (lambda: sobol(4, a=choice(1, 2)), "drawn from a range"),
+    "no points": (lambda: sobol(0, a=log(1, 2)), "whole number of points"),
+    "an unknown thing to keep": (lambda: sweep(lambda a: a, a=[1.0], keep="all"), "keep="),
+    "a function of nothing": (lambda: sweep(lambda a: None, a=[1.0]), "returned NoneType"),
+    "results of two shapes": (
+        lambda: sweep(lambda n: jnp.zeros(n), n=static(2, 3)), "must return the same shapes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_readable_line(case):
+    make, words = BAD[case]
+    with pytest.raises(ValueError, match=words) as caught:
+        make()
+    assert "\n" not in str(caught.value)
