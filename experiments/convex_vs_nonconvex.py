@@ -20,8 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sandbox import optimizers, problems, theory
-from sandbox.engine import full_loss, run
-from sandbox.engine.solve import solve
+from sandbox.engine import full_loss, run, solve
 from sandbox.problems import Problem, certify
 from sandbox.report import Claim, relative
 from sandbox.report.plots import convergence, geometric, style

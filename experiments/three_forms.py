@@ -18,8 +18,7 @@ import numpy as np
 
 from sandbox import optimizers, problems, theory
 from sandbox.data.batches import with_replacement
-from sandbox.engine import run
-from sandbox.engine.solve import solve
+from sandbox.engine import run, solve
 from sandbox.problems import Problem, certify
 from sandbox.report import Claim, relative
 from sandbox.report.plots import GREY, convergence, noise_floor, style

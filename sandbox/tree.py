@@ -28,12 +28,12 @@ def zeros_like(a: Params) -> Params:
 
 def dot(a: Params, b: Params) -> Array:
     """⟨a, b⟩ = Σ conj(aᵢ) bᵢ, summed in at least float32."""
-    return sum(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.vdot(widen(x), widen(y)), a, b)), jnp.zeros(()))
+    return _total(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.vdot(widen(x), widen(y)), a, b)))
 
 
 def squared_norm(a: Params) -> Array:
     """‖a‖² = Σ |aᵢ|², summed in at least float32."""
-    return sum((jnp.sum(abs2(widen(x))) for x in jax.tree.leaves(a)), jnp.zeros(()))
+    return _total([jnp.sum(abs2(widen(x))) for x in jax.tree.leaves(a)])
 
 
 def norm(a: Params) -> Array:
@@ -53,9 +53,14 @@ def all_finite(a: Params) -> Array:
 
 def widen(x: Array) -> Array:
     """x in at least float32: half precision has neither the range nor the digits for sums of squares."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
 
 
 def abs2(x: Array) -> Array:
     """|x|², also of complex numbers."""
     return jnp.real(x * jnp.conj(x))
+
+
+def _total(terms: list[Array]) -> Array:
+    """The sum in the dtype of its terms; 0 of none."""
+    return sum(terms[1:], terms[0]) if terms else jnp.zeros(())

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import optimizers, problems
 from sandbox.data.batches import epochs, with_replacement
-from sandbox.engine import full_loss, run
+from sandbox.engine import full_loss, run, solve
 from sandbox.problems import Problem
 
 
@@ -102,11 +102,22 @@ def test_the_noise_key_changes_from_step_to_step_and_with_the_seed(x64):
 def test_penalty_counts_in_the_objective_and_its_subgradient_is_zero_at_zero(x64, key):
     lasso = problems.lasso(np.eye(3), np.array([0.0, 2.0, -1.0]), l1=0.5, fit_intercept=False)
     params = {"w": jnp.zeros(3)}
-    record = lambda info: {"value": info.value, "g": info.grads["w"]}
-    result = run(lasso, optimizers.gradient_descent(0.1), steps=1, key=key, params=params, record=lambda i: {
-        "loss": record(i)["value"], "g": record(i)["g"]})  # fmt: skip
+    record = lambda info: {"loss": info.value, "g": info.grads["w"]}
+    result = run(lasso, optimizers.gradient_descent(0.1), steps=1, key=key, params=params, record=record)
     np.testing.assert_allclose(result.trace["loss"], [5 / 6], rtol=1e-12)
     np.testing.assert_allclose(result.trace["g"][0], [0, -2 / 3, 1 / 3], rtol=1e-12)
+
+
+def test_a_proximal_method_sees_the_gradient_of_the_loss_alone(x64, key):
+    """Proximal gradient descent ends at the lasso's certified optimum, with its zeros exact."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 6))
+    lasso = problems.lasso(X, X @ [2.0, 0, 0, -1, 0, 0] + 0.1 * rng.normal(size=40), l1=0.2)
+    method = optimizers.proximal(optimizers.gradient_descent(0.3), lasso.penalty.prox)
+    result = run(lasso, method, steps=2000, key=key)
+    exact = solve(lasso)
+    np.testing.assert_allclose(result.value, exact.value, rtol=1e-12)
+    np.testing.assert_array_equal(np.asarray(result.params["w"]) == 0, exact.params["w"] == 0)
 
 
 OPTAX = {

@@ -87,42 +87,46 @@ def run(
     method = _method(optimizer)
 
     def step(carry: tuple, x: tuple) -> tuple[tuple, Info]:
-        params, previous, state, diverged_at = carry
+        params, state, seen = carry
         k, rows = x
         batch = data if rows is None else jax.tree.map(lambda a: a[rows], data)
         noise = jax.random.fold_in(noise_key, k)
-        # Optax's line searches refuse an extra argument that value_fn does not name; its SAM gives a second one.
-        objective = lambda p, *_, obj_fn=None, grad_fn=None: problem.objective(p, batch, noise)
-        value, grads = jax.value_and_grad(objective)(params)
-        grads = jax.tree.map(jnp.conj, grads)  # of complex parameters, the direction of steepest ascent
-        diverged_at = guard.check(diverged_at, k, value, grads)
-        updates, new_state = method.update(
-            grads, state, params,
-            value=value, grad=grads, value_fn=objective, obj_fn=objective, grad_fn=jax.grad(objective),
-        )  # fmt: skip
+        value, grads, extra = _oracle(problem, params, batch, noise)
+        updates, new_state = method.update(grads, state, params, **extra)
         info = Info(k, params, state, value, grads, updates, batch, problem, noise)
-        alive = diverged_at == guard.NEVER
-        previous = tree.where(alive, params, previous)
-        params = tree.where(alive, tree.add(params, updates), params)
-        return (params, previous, new_state, diverged_at), info
+        return (tree.add(params, updates), new_state, guard.watch(seen, k, params, value, grads)), info
 
-    carry = (start, start, method.init(start), jnp.array(guard.NEVER))
+    carry = (start, method.init(start), guard.start(start))
     table = None if chosen is None else chosen.indices(batch_key, _examples(data), steps)
     carry, trace = _scan(step, carry, (jnp.arange(steps), table), record, every)
-    last, previous, state, diverged_at = carry
-    last, diverged_at = guard.settle(last, previous, diverged_at, steps)
+    last, state, seen = carry
+    last, diverged_at = guard.settle(last, seen, steps)
     diverged = diverged_at != guard.NEVER
     last = tree.where(diverged, last, eval_params(state, last))
     value = problem.objective(last, key=jax.random.fold_in(noise_key, steps))
-    return Run(
-        params=last,
-        state=state,
-        trace=guard.blank(trace, jnp.arange(steps // every) * every, diverged_at),
-        status=jnp.where(diverged, guard.DIVERGED, guard.OK),
-        diverged_at=diverged_at,
-        value=jnp.where(diverged, jnp.nan, value),
-        every=every,
-    )
+    trace = guard.blank(trace, jnp.arange(steps // every) * every, diverged_at)
+    status = jnp.where(diverged, guard.DIVERGED, guard.OK)
+    return Run(last, state, trace, status, diverged_at, jnp.where(diverged, jnp.nan, value), every)
+
+
+def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple[Array, Params, dict[str, Any]]:
+    """The objective, its (sub)gradient, and all that an optimizer may ask for by name."""
+
+    # Optax's line searches refuse an extra argument that value_fn does not name; its SAM gives a second one.
+    def objective(params: Params, *_: Any, obj_fn: Any = None, grad_fn: Any = None, smooth_grad: Any = None) -> Any:
+        return problem.objective(params, batch, noise)
+
+    def gradient(params: Params, *_: Any) -> Params:
+        return jax.tree.map(jnp.conj, jax.grad(objective)(params))
+
+    # The conjugate: of complex parameters, the direction of steepest ascent.
+    value, smooth = jax.value_and_grad(problem.loss)(params, batch, noise)
+    smooth = grads = jax.tree.map(jnp.conj, smooth)
+    if problem.penalty is not None:
+        penalty, more = jax.value_and_grad(problem.penalty)(params)
+        value, grads = value + penalty, jax.tree.map(lambda g, h: g + jnp.conj(h), smooth, more)
+    functions = {"value_fn": objective, "obj_fn": objective, "grad_fn": gradient}
+    return value, grads, {"value": value, "grad": grads, "smooth_grad": smooth, **functions}
 
 
 def _scan(

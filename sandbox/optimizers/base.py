@@ -175,8 +175,12 @@ def _followed(optimizer: Optimizer, after: Callable[[Params, Array], Params], st
     def init(params: Params) -> Following:
         return Following(jnp.zeros((), jnp.int32), optimizer.init(params))
 
-    def update(grads: Params, state: Following, params: Params = None, **extra: Any) -> tuple[Params, Following]:
-        u, inner = _update(optimizer, grads, state.inner, required(params), extra)
+    def update(
+        grads: Params, state: Following, params: Params = None, *, smooth_grad: Params = None, **extra: Any
+    ) -> tuple[Params, Following]:
+        # What follows accounts for the penalty, so the step must not: the engine tells the gradient of the loss alone.
+        g = grads if smooth_grad is None else smooth_grad
+        u, inner = _update(optimizer, g, state.inner, required(params), extra)
         t = _next(state.count)
         moved = jax.tree.map(lambda u, x: x + u.astype(x.dtype), u, params)
         u = jax.tree.map(lambda z, x: (z - x).astype(x.dtype), after(moved, t), params)
