@@ -1,16 +1,16 @@
 """Convex beside non-convex: six optimizers on ten problems, each at its best rate, beside what theory predicts.
 
-Question: How fast do the usual methods converge on problems where theory has an answer, and what is left of that answer
-where it has none?
+Question: How fast do the usual methods converge on problems where theory has an answer, and what is left of that
+answer where it has none?
 
 Prediction: On a quadratic with curvatures in [μ, L] the distance contracts by the largest root of the method's
-characteristic polynomial (Polyak 1964; Nesterov 1983; Lessard, Recht & Packard 2016); near the optimum of a smooth convex
-problem by the same number with the curvatures of its Hessian there. f − f* contracts by the square. No such number exists
-for Rosenbrock, Himmelblau, Rastrigin or a network.
+characteristic polynomial (Polyak 1964; Nesterov 1983; Lessard, Recht & Packard 2016); near the optimum of a smooth
+convex problem by the same number with the curvatures of its Hessian there. f − f* contracts by the square. No such
+number exists for Rosenbrock, Himmelblau, Rastrigin or a network.
 
-Found: On quadratics the measured contraction is the predicted one, for every condition number; on real data the predicted
-slope is the slope of the tail. On the non-convex side the ranking changes from problem to problem, and where there are
-many minima the start decides more than the method.
+Found: On quadratics the measured contraction is the predicted one, for every condition number; on real data the
+predicted slope is the slope of the tail. On the non-convex side the ranking changes from problem to problem, and
+where there are many minima the start decides more than the method.
 """
 
 from typing import NamedTuple
@@ -201,16 +201,16 @@ def figures(settings: dict, curves: dict, slopes: dict) -> dict:
         for ax in (*left.axes, *right.axes):
             ax.get_legend().remove()
     caption = (
-        "Each optimizer at the best of its swept rates (least median final objective, no seed diverged). Left: f − f* with "
-        "f* certified; dashed, the slope that theory predicts at the rate used; float64, full batch. Right: median and "
-        "interquartile band over seeds (16 starts for Himmelblau and Rastrigin, float64; 4 seeds, batch 128, float32 and the "
-        "training loss itself for the network)."
+        "Each optimizer at the best of its swept rates (least median final objective, no seed diverged). Left: f "
+        "− f* with f* certified; dashed, the slope that theory predicts at the rate used; float64, full batch. "
+        "Right: median and interquartile band over seeds (16 starts for Himmelblau and Rastrigin, float64; 4 "
+        "seeds, batch 128, float32 and the training loss itself for the network)."
     )
     return {"figure": (figure, caption)}
 
 
 def draw(ax, panel: str, setting: Setting, curves: dict, slopes: dict) -> None:
-    """One panel, down to where rounding begins; a dashed line crosses its curve half-way down, so that it lies on the tail."""
+    """One panel, down to where rounding begins; a dashed line crosses its curve half-way down, on its tail."""
     known, lowest = setting.problem.facts.minimum is not None, float(setting.problem.facts.minimum or 0)
     top = max(float(curve.max()) for curve in curves.values())
     bottom = max(1e-14, 100 * np.finfo(float).eps * abs(lowest))

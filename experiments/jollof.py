@@ -1,11 +1,11 @@
 """The Jollof story: a cook who cannot see the hill walks down it.
 
-Question: A dish is judged by (x − 3)² + (y − 4)², salt and pepper away from perfect. Starting at (1, 1), what does a
-nudge of each spice tell, what does the gradient tell, and what do the first steps at rate 0.1 look like?
+Question: A dish is judged by (x − 3)² + (y − 4)², salt and pepper away from perfect. Starting at (1, 1), what does
+a nudge of each spice tell, what does the gradient tell, and what do the first steps at rate 0.1 look like?
 
-Prediction: The loss is 13 and the gradient (−4, −6); steps lead to (1.4, 1.6) with loss 8.32 and (1.72, 2.08) with loss
-5.3248, and every step multiplies the distance by 1 − 2·0.1 = 0.8. A nudge of h sees the slope wrong by h, half the
-curvature times h: −3.999 and −5.999 for h = 0.001. By hand, from the definitions.
+Prediction: The loss is 13 and the gradient (−4, −6); steps lead to (1.4, 1.6) with loss 8.32 and (1.72, 2.08) with
+loss 5.3248, and every step multiplies the distance by 1 − 2·0.1 = 0.8. A nudge of h sees the slope wrong by h, half
+the curvature times h: −3.999 and −5.999 for h = 0.001. By hand, from the definitions.
 
 Found: All of it to 1e-12 in double precision. The nudges give the gradient up to their own size, at one evaluation
 for each spice; the gradient costs about one evaluation for any number of spices.

@@ -2,12 +2,13 @@
 
 Question: How large may a learning rate be, and how sharp is the edge?
 
-Prediction: On a quadratic whose largest curvature is λ, an iteration is linear and diverges exactly when a root of its
-characteristic polynomial leaves the unit disk: above 2/λ for gradient descent, 2(1+β)/λ for heavy ball,
-(2+2β)/((1+2β)λ) for Nesterov, (2+2β)/((1−β)λ) for EMA momentum, and so for Adam once its second moment rests
-(Cohen et al. 2021, 2022). With β = 0.9 and λ = 1: 2, 3.8, 1.357, 38.
+Prediction: On a quadratic whose largest curvature is λ, an iteration is linear and diverges exactly when a root of
+its characteristic polynomial leaves the unit disk: above 2/λ for gradient descent, 2(1+β)/λ for heavy ball,
+(2+2β)/((1+2β)λ) for Nesterov, (2+2β)/((1−β)λ) for EMA momentum, and so for Adam once its second moment rests (Cohen
+et al. 2021, 2022). With β = 0.9 and λ = 1: 2, 3.8, 1.357, 38.
 
-Found: Each method falls once, at the first of 2,000 rates above its own predicted cliff: it is an edge and not a slope.
+Found: Each method falls once, at the first of 2,000 rates above its own predicted cliff: it is an edge and not a
+slope.
 """
 
 import jax
@@ -121,8 +122,8 @@ def figures(curves: dict) -> dict:
         trajectories(right, problem.objective, paths, ((-5, 5), (-5, 5)), minimizers=[[0, 0]])
         right.set_title("Too small, good, too large")
     caption = (
-        f"Left: share of runs whose loss after {STEPS} steps exceeds the loss at the start, on a quadratic with curvatures "
-        f"0.1 and 1, momentum {BETA}, float64, from (1, 1); each method over ±13 % of its own predicted cliff. Right: "
-        "gradient descent on the same quadratic from (4, 1.5); the cliff is at rate 2."
+        f"Left: share of runs whose loss after {STEPS} steps exceeds the loss at the start, on a quadratic with "
+        f"curvatures 0.1 and 1, momentum {BETA}, float64, from (1, 1); each method over ±13 % of its own predicted "
+        "cliff. Right: gradient descent on the same quadratic from (4, 1.5); the cliff is at rate 2."
     )
     return {"figure": (figure, caption)}

@@ -1,15 +1,15 @@
 """Three forms of gradient descent: all examples, one example, or a few at a time.
 
-Question: At equal cost, counted in gradients of single examples, how do batch, stochastic and mini-batch descent compare
-on real data, and where does the noise stop them?
+Question: At equal cost, counted in gradients of single examples, how do batch, stochastic and mini-batch descent
+compare on real data, and where does the noise stop them?
 
-Prediction: On ½hx² with gradient noise of variance σ², a constant rate η ends in a stationary variance ησ²/(h(2 − ηh))
-(Mandt, Hoffman & Blei 2017). On data, to first order in the rate, the floor of f − f* is then η/(4B) times the trace of
-the covariance of one example's gradient at the optimum: proportional to η/B, so that half the rate or twice the batch
-halves it (Bottou, Curtis & Nocedal 2018).
+Prediction: On ½hx² with gradient noise of variance σ², a constant rate η ends in a stationary variance ησ²/(h(2 −
+ηh)) (Mandt, Hoffman & Blei 2017). On data, to first order in the rate, the floor of f − f* is then η/(4B) times the
+trace of the covariance of one example's gradient at the optimum: proportional to η/B, so that half the rate or
+twice the batch halves it (Bottou, Curtis & Nocedal 2018).
 
-Found: Early on one example at a time wins by far; it stops first, at its floor. The floors of all batch sizes fall on one
-line of slope 1 in η/B, at the height that the covariance predicts, and full batches go on down to rounding.
+Found: Early on one example at a time wins by far; it stops first, at its floor. The floors of all batch sizes fall
+on one line of slope 1 in η/B, at the height that the covariance predicts, and full batches go on down to rounding.
 """
 
 import jax
@@ -21,7 +21,7 @@ from sandbox.data.batches import with_replacement
 from sandbox.engine import run, solve
 from sandbox.problems import Problem, certify
 from sandbox.report import Claim, relative
-from sandbox.report.plots import GREY, convergence, noise_floor, style
+from sandbox.report.plots import convergence, noise_floor, style
 from sandbox.reproduction import Findings, kept
 from sandbox.sweeps import log, static
 
@@ -89,7 +89,8 @@ def main(fast: bool) -> Findings:
         ),
     ]
     summary = [
-        {"eta/B": a, "floor": b, "predicted": expected * a, "slope": slope, "±": spread} for a, b in zip(x, level)
+        {"eta/B": a, "floor": b, "predicted": expected * a, "slope": slope, "±": spread}
+        for a, b in zip(x, level, strict=True)
     ]
     return Findings(figures(descent, law, expected, exact), claims, [*sweeps, law, exact], summary)
 
@@ -100,7 +101,7 @@ def gap(problem: Problem):
 
 
 def forms(problem: Problem, fast: bool) -> tuple[dict, list]:
-    """Each form for the same number of single gradients, recorded once in an epoch or in each step if that is longer."""
+    """Each form for the same number of single gradients, recorded about eight times an epoch."""
     n, epochs = len(problem.data.y), 40 if fast else 150
     curves, sweeps = {}, []
 
@@ -135,7 +136,7 @@ def forms(problem: Problem, fast: bool) -> tuple[dict, list]:
 
 
 def floors(problem: Problem, fast: bool):
-    """The mean of f − f* over the second half of long runs from the optimum, and theory's slope: floor ≈ slope · η/B."""
+    """The mean of f − f* over long runs from the optimum, and theory's slope: floor ≈ slope · η/B."""
     optimum = jax.tree.map(jnp.asarray, problem.facts.minimizers[0])
     steps = 4_000 if fast else 10_000
     rates = LARGEST / problem.facts.smoothness / np.array([4.0, 2.0, 1.0])
@@ -218,7 +219,7 @@ def figures(descent: dict, law, expected: float, exact) -> dict:
 
     with style():
         figure, axes = plt.subplots(1, 3, figsize=(14.4, 4.4))
-        convergence(axes[0], descent, loglog=True)
+        convergence(axes[0], {name: c.isel(step=slice(1, None)) for name, c in descent.items()}, loglog=True)
         axes[0].set(xlabel="gradients of single examples / n  (epochs)", title="At equal cost")
         level = law.value.transpose("seed", "batch", "learning_rate")
         points = {
@@ -240,9 +241,10 @@ def figures(descent: dict, law, expected: float, exact) -> dict:
         )
         axes[2].set_title("One curvature, exactly")
     caption = (
-        f"Left: ridge regression (l2 = {L2}) on the diabetes training set, float64; batch descent at its optimal rate, the "
-        f"others at rate {RATE}; median and interquartile band over seeds 0 to 7, reshuffled in every epoch. Middle: the mean "
-        "of f − f* over long runs from the optimum, rows drawn with replacement, 8 seeds; dashed, η/4B times the trace of the "
-        "gradient's covariance. Right: SGD on ½x² with unit noise, 16 seeds; dashed, η/(2 − η)."
+        f"Left: ridge regression (l2 = {L2}) on the diabetes training set, float64; batch descent at its optimal "
+        f"rate, the others at rate {RATE}; median and interquartile band over seeds 0 to 7, reshuffled in every "
+        "epoch. Middle: the mean of f − f* over long runs from the optimum, rows drawn with replacement, 8 seeds; "
+        "dashed, η/4B times the trace of the gradient's covariance. Right: SGD on ½x² with unit noise, 16 seeds; "
+        "dashed, η/(2 − η)."
     )
     return {"figure": (figure, caption)}

@@ -91,14 +91,15 @@ def run(
     """
     import jax
 
-    from sandbox import engine
+    from sandbox import engine, lookup
 
+    lookup.drawable(figure)
     train, _, _ = bind(problem, optimizer, set_, {}, steps, batch_size)
     with start(x64):
         result = jax.jit(train)(seed=seed)
         chosen = problem_of(problem, set_)
         assert isinstance(result, engine.Run)
-        at = sorted({0, *(int(steps * f) for f in (0.01, 0.03, 0.1, 0.3)), steps - 1})
+        at = range(steps) if steps <= 10 else sorted({0, *(int(steps * f) for f in (0.01, 0.03, 0.1, 0.3)), steps - 1})
         rows = [(k, *(f"{result.trace[name][k]:.6g}" for name in ("loss", "grad_norm"))) for k in at]
         show(f"{problem} under {optimizer}, {steps} steps", ("step", "loss", "gradient norm"), rows)
         if int(result.status):
@@ -137,6 +138,7 @@ def sweep(
     from sandbox import lookup, sweeps
 
     whole("seeds", seeds)
+    lookup.drawable(figure)
     found = lookup.axes(axis or [])
     train, axes, _ = bind(problem, optimizer, set_, found, steps, batch_size)
     with start(x64):
@@ -226,9 +228,8 @@ def bind(
     batch_size: int | None,
 ) -> tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]:
     """train(seed, **axes) for names on the command line, the axes, and the settings; everything is checked first."""
-    from sandbox import engine, lookup
+    from sandbox import engine, lookup, problems
     from sandbox import optimizers as catalogue
-    from sandbox import problems
 
     make_problem = lookup.named("problem", problem, problems, problems.names())
     make_optimizer = lookup.named("optimizer", optimizer, catalogue, catalogue.names())
@@ -236,22 +237,29 @@ def bind(
     if batch_size is not None:
         whole("batch-size", batch_size)
     fixed = lookup.settings(set_ or [])
-    own = inspect.signature(make_problem).parameters if callable(make_problem) else {}
+    own = inspect.signature(make_problem).parameters
+    for name in axes:
+        if name in fixed or name == "seed":
+            other = "seeds are given by --seeds" if name == "seed" else f"it is also given by --set {name}=…"
+            raise ValueError(f"--axis {name}=…: {other}; give it once")
     given = {**fixed, **axes}
     mine = {name for name in given if name in own}
     lookup.accepts("optimizer", optimizer, make_optimizer, [name for name in given if name not in mine])
+    axes = {**lookup.traceable(make_optimizer, axes), **lookup.traceable(make_problem, pick(axes, mine))}
+    lookup.numeric("problem", problem, make_problem, pick(given, mine))
+    lookup.numeric("optimizer", optimizer, make_optimizer, given)
     if "learning_rate" in inspect.signature(make_optimizer).parameters and "learning_rate" not in given:
         needed = inspect.signature(make_optimizer).parameters["learning_rate"].default is inspect.Parameter.empty
         if needed:
             raise ValueError(f"{optimizer} needs a learning rate: --set learning_rate=0.1, or --axis in a sweep")
 
-    built = None if mine & axes.keys() or not callable(make_problem) else make_problem(**pick(fixed, mine))
+    built = None if mine & axes.keys() else make_problem(**pick(fixed, mine))
 
     def train(seed: Any, **point: Any) -> Any:
         import jax
 
         values = {**fixed, **point}
-        chosen = built or (make_problem(**pick(values, mine)) if callable(make_problem) else make_problem)
+        chosen = built or make_problem(**pick(values, mine))
         method = make_optimizer(**{name: value for name, value in values.items() if name not in mine})
         return engine.run(chosen, method, steps=steps, batch_size=batch_size, key=jax.random.key(seed))
 
@@ -267,9 +275,7 @@ def problem_of(problem: str, set_: list[str] | None) -> Any:
     from sandbox import lookup, problems
 
     make = lookup.named("problem", problem, problems, problems.names())
-    return (
-        make(**pick(lookup.settings(set_ or []), set(inspect.signature(make).parameters))) if callable(make) else make
-    )
+    return make(**pick(lookup.settings(set_ or []), set(inspect.signature(make).parameters)))
 
 
 def start(x64: bool) -> Any:

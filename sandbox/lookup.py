@@ -2,27 +2,55 @@
 
 import ast
 import difflib
+import functools
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from sandbox.sweeps.space import Axis, linear, log
+from sandbox.problems.problem import Problem
+from sandbox.sweeps.space import Axis, linear, log, static
+
+_A = {"problem": "a Problem", "optimizer": "an optimizer, with init and update,"}
 
 
 def named(kind: str, name: str, catalogue: Any, names: Iterable[str]) -> Callable[..., Any]:
-    """A factory by its catalogue name, or `name` from `file.py:name`."""
+    """A factory by its catalogue name, or `name` from `file.py:name`, which may also be the thing itself."""
     file, colon, attribute = name.rpartition(":")
     if colon:
-        return from_file(kind, Path(file), attribute)
+        return _making(kind, name, from_file(kind, Path(file), attribute))
     known = sorted(names)
     if name not in known:
-        raise ValueError(
-            f"no {kind} is called '{name}'{nearest(name, known)}; `sandbox list` shows all {len(known)}"
-        )
-    return getattr(catalogue, name)
+        raise ValueError(f"no {kind} is called '{name}'{nearest(name, known)}; `sandbox list` shows all {len(known)}")
+    return _making(kind, name, getattr(catalogue, name))
+
+
+def _making(kind: str, name: str, make: Any) -> Callable[..., Any]:
+    """A factory of problems or optimizers that says in one line why it makes none."""
+
+    def wanted(thing: Any) -> bool:
+        return isinstance(thing, Problem) if kind == "problem" else hasattr(thing, "init") and hasattr(thing, "update")
+
+    if wanted(make):
+        return lambda: make
+    if not callable(make):
+        raise ValueError(f"{name} is of type {type(make).__name__}; expected {_A[kind]} or a function that makes one")
+
+    @functools.wraps(make)
+    def made(**given: Any) -> Any:
+        try:
+            thing = make(**given)
+        except TypeError as error:
+            shown = ", ".join(f"{word}={value}" for word, value in given.items()) or "no settings"
+            raise ValueError(f"{name} makes nothing of {shown}: {str(error).partition(chr(10))[0]}") from error
+        if not wanted(thing):
+            raise ValueError(f"{name} makes something of type {type(thing).__name__}; expected {_A[kind]}")
+        return thing
+
+    return made
 
 
 def from_file(kind: str, file: Path, attribute: str) -> Any:
@@ -50,9 +78,35 @@ def accepts(kind: str, name: str, factory: Callable[..., Any], given: Iterable[s
     for word in given:
         if word not in parameters:
             own = list(parameters)
-            raise ValueError(
-                f"{kind} {name} has no '{word}'{nearest(word, own)}; it has {', '.join(own) or 'none'}"
-            )
+            raise ValueError(f"{kind} {name} has no '{word}'{nearest(word, own)}; it has {', '.join(own) or 'none'}")
+
+
+def numeric(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """ValueError for text where the factory takes none; a parameter that says nothing of its type may take text."""
+    for word, parameter in inspect.signature(factory).parameters.items():
+        value, said = given.get(word), parameter.annotation
+        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+        free = {parameter.empty, Any, str}.intersection(get_args(said) or [said])
+        texts = [v for v in values if isinstance(v, str)]
+        if texts and not free and not isinstance(said, str):
+            raise ValueError(f"{kind} {name}: {word}='{texts[0]}' is text; expected a number, or True or False")
+
+
+def traceable(factory: Callable[..., Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The axes, with sizes and switches, which decide the program itself, as static ones."""
+    parameters = inspect.signature(factory).parameters
+    fixed = {name for name in found if name in parameters and parameters[name].annotation in (int, bool)}
+    return {name: static(*values) if name in fixed else values for name, values in found.items()}
+
+
+def drawable(path: Path | None) -> None:
+    """ValueError for a figure that could not be written, before anything is computed for it."""
+    kinds = (".png", ".svg", ".pdf")
+    if path and not (path.suffix.lower() in kinds and path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise ValueError(
+            f"{path}: a figure cannot be written there; expected a name that ends in {', '.join(kinds)}, "
+            "in a folder that exists and can be written"
+        )
 
 
 def settings(texts: Iterable[str]) -> dict[str, Any]:
@@ -62,6 +116,7 @@ def settings(texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (equals and name.isidentifier()):
             raise ValueError(f"'{text}': expected name=value, like learning_rate=0.1")
+        _once("--set", name, found)
         found[name] = literal(value)
     return found
 
@@ -73,17 +128,21 @@ def axes(texts: Iterable[str]) -> dict[str, Axis | list[Any]]:
         name, equals, spec = text.partition("=")
         if not (equals and name.isidentifier() and spec):
             raise ValueError(f"axis '{text}': expected name=log:LOW:HIGH:COUNT, name=linear:… or name=a,b,c")
+        _once("--axis", name, found)
         kind, *numbers = spec.split(":")
         ranges: Mapping[str, Callable[..., Axis]] = {"log": log, "linear": linear}
         if kind in ranges:
             found[name] = _range(text, ranges[kind], numbers)
         elif numbers:
-            raise ValueError(
-                f"axis '{text}': no range is called '{kind}'{nearest(kind, ranges)}; take log or linear"
-            )
+            raise ValueError(f"axis '{text}': no range is called '{kind}'{nearest(kind, ranges)}; take log or linear")
         else:
             found[name] = [literal(value) for value in spec.split(",")]
     return found
+
+
+def _once(option: str, name: str, found: Mapping[str, Any]) -> None:
+    if name in found:
+        raise ValueError(f"{option} {name}=… was given twice; give all its values in one, like --axis {name}=a,b")
 
 
 def _range(text: str, make: Callable[..., Axis], numbers: list[str]) -> Axis:

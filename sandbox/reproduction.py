@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ class Findings(NamedTuple):
 
     figures: dict[str, tuple[Any, str]]  # name → (figure, caption); "figure" is the main one
     claims: list[Claim]
-    sweeps: list[Any] = []  # the datasets that it rests on
-    summary: list[dict[str, Any]] = []  # rows of summary.csv
+    sweeps: Sequence[Any] = ()  # the datasets that it rests on
+    summary: Sequence[dict[str, Any]] = ()  # rows of summary.csv
 
 
 def kept(experiment: str, name: str, fast: bool, fn: Callable[..., Any], /, **axes: Any) -> Any:
@@ -70,18 +70,16 @@ def reproduce(folder: Path, names: Iterable[str], fast: bool, tell: Callable[[An
     chosen = list(names) or list(known)
     for name in chosen:
         if name not in known:
-            raise ValueError(
-                f"no experiment is called '{name}'{nearest(name, known)}; there are {', '.join(known)}"
-            )
+            raise ValueError(f"no experiment is called '{name}'{nearest(name, known)}; there are {', '.join(known)}")
     sys.path.insert(0, str(folder.parent))
     failed = total = 0
     for name in chosen:
         began = time.perf_counter()
         module = import_module(f"{folder.name}.{name}")
-        tell(f"{name}: {about(module.__doc__)['title']} …")
+        text = about(module.__doc__ or "")
+        tell(f"{name}: {text['title']} …")
         found: Findings = module.main(fast)
         place = results(known[name], fast)
-        text = about(module.__doc__)
         report.write(place, figures=found.figures, claims=found.claims, summary=found.summary, about=text)
         tell(report.claims_table(found.claims, title=text["title"]))
         tell(f"  {_reused(found.sweeps)}{time.perf_counter() - began:.1f} s, in {_short(place)}")
@@ -92,7 +90,7 @@ def reproduce(folder: Path, names: Iterable[str], fast: bool, tell: Callable[[An
     return failed
 
 
-def _reused(sweeps: list[Any]) -> str:
+def _reused(sweeps: Sequence[Any]) -> str:
     """How many runs were computed, and how many were there from an earlier time."""
     runs = sum(ds.status.size for ds in sweeps)
     new = sum(ds.attrs["lanes_computed"] for ds in sweeps)

@@ -51,7 +51,7 @@ def create(
     with _locked(target.parent, wait=True), _writable(target):
         shutil.rmtree(making, ignore_errors=True)
         with _quiet():
-            group = zarr.open_group(making, mode="w-", zarr_format=3)
+            group: Any = zarr.open_group(making, mode="w-", zarr_format=3)
             for name, v in variables.items():
                 _array(group, name, ("lane", *v.dims), (0, *v.shape), (chunk, *v.shape), np.dtype(v.dtype))
             for name, values in lanes.items():
@@ -67,7 +67,8 @@ def extend(path: str | os.PathLike, recipe: dict[str, Any], lanes: dict[str, np.
 
     with _quiet(), _writable(Path(path)):
         # The committed length is the consolidated one; what a killed extension left behind it is written over.
-        committed = zarr.open_group(path, mode="r")["status"].shape[0]
+        group: Any = zarr.open_group(path, mode="r")
+        committed = group["status"].shape[0]
         _grow(zarr.open_group(path, mode="r+", use_consolidated=False), lanes, committed)
         _commit(Path(path), recipe, _metadata(Path(path)))
 
@@ -78,7 +79,7 @@ def write(path: str | os.PathLike, start: int, block: dict[str, np.ndarray]) -> 
 
     # A chunk that equals the fill value must be there too: a missing file would read just like it.
     with _quiet(), _writable(Path(path)), zarr.config.set({"array.write_empty_chunks": True}):
-        group = zarr.open_group(path, mode="r+")
+        group: Any = zarr.open_group(path, mode="r+")
         for name in sorted(block, key=lambda name: name == "status"):
             group[name][start : start + len(block[name])] = block[name]
 
@@ -97,13 +98,9 @@ def recipe(path: str | os.PathLike) -> dict[str, Any] | None:
         attributes = json.loads((root / "zarr.json").read_text())["attributes"]
         stated = attributes.pop("recipe_hash")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{root} is not a store of sandbox; choose another folder, or a new name in it"
-        ) from error
+        raise ValueError(f"{root} is not a store of sandbox; choose another folder, or a new name in it") from error
     if stated != _hash(attributes):
-        raise ValueError(
-            f"{root}: its recipe does not match its own hash, the file zarr.json was damaged or edited"
-        )
+        raise ValueError(f"{root}: its recipe does not match its own hash, the file zarr.json was damaged or edited")
     return attributes
 
 
@@ -112,7 +109,7 @@ def lanes(path: str | os.PathLike) -> dict[str, np.ndarray]:
     import zarr
 
     with _quiet():
-        group = zarr.open_group(path, mode="r")
+        group: Any = zarr.open_group(path, mode="r")
         return {name: _plain(np.asarray(group[name][:])) for name in group.attrs["coordinates"]}
 
 
@@ -121,17 +118,13 @@ def finished(path: str | os.PathLike) -> np.ndarray:
     import zarr
 
     with _quiet():
-        group = zarr.open_group(path, mode="r")
+        group: Any = zarr.open_group(path, mode="r")
         status = group["status"]
         chunk = status.chunks[0]
         done = np.asarray(status[:]).reshape(-1, chunk).min(axis=1) != ABSENT
-        arrays = [
-            (name, array.ndim) for name, array in group.arrays() if name not in group.attrs["coordinates"]
-        ]
+        arrays = [(name, array.ndim) for name, array in group.arrays() if name not in group.attrs["coordinates"]]
     for i in np.flatnonzero(done):
-        done[i] = all(
-            (Path(path) / name / "c" / "/".join([str(i), *"0" * (n - 1)])).exists() for name, n in arrays
-        )
+        done[i] = all((Path(path) / name / "c" / "/".join([str(i), *"0" * (n - 1)])).exists() for name, n in arrays)
     return done
 
 
@@ -155,14 +148,10 @@ def open(path: str | os.PathLike) -> Any:
     ds, dims = read(path), {name: tuple(labels) for name, labels in attributes["dims"].items()}
     disk = {name: ds[name].values for name in attributes["coordinates"]}
     rows = match(product(dims), {name: disk[name] for name in dims})
-    scattered = {
-        name: values[rows].reshape(_sizes(dims)) for name, values in disk.items() if name not in dims
-    }
+    scattered = {name: values[rows].reshape(_sizes(dims)) for name, values in disk.items() if name not in dims}
     # An axis of scattered points is the same along every dimension but the first, `point`.
     coords = {name: ("point", values.reshape(len(values), -1)[:, 0]) for name, values in scattered.items()}
-    return lay(
-        {name: (v.dims[1:], v.values) for name, v in ds.data_vars.items()}, rows, dims, coords, ds.attrs
-    )
+    return lay({name: (v.dims[1:], v.values) for name, v in ds.data_vars.items()}, rows, dims, coords, ds.attrs)
 
 
 def product(dims: dict[str, tuple]) -> dict[str, np.ndarray]:
@@ -216,9 +205,7 @@ def _locked(folder: Path, wait: bool) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     except BlockingIOError:
-        raise ValueError(
-            f"{folder}: another process is writing this store; wait for it, or choose another"
-        ) from None
+        raise ValueError(f"{folder}: another process is writing this store; wait for it, or choose another") from None
     finally:
         os.close(handle)
 
@@ -229,14 +216,10 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another folder"
-        ) from error
+        raise ValueError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
-def _array(
-    group: Any, name: str, dims: tuple[str, ...], shape: tuple, chunks: tuple, dtype: np.dtype
-) -> None:
+def _array(group: Any, name: str, dims: tuple[str, ...], shape: tuple, chunks: tuple, dtype: np.dtype) -> None:
     """An array whose chunks carry a checksum."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
@@ -300,7 +283,5 @@ def _sizes(dims: dict[str, tuple]) -> tuple[int, ...]:
 def _quiet() -> Iterator[None]:
     """Zarr warns that consolidated metadata and text arrays are not in the Zarr 3 core; both are read by xarray."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*(onsolidated metadata|Zarr format 3|Zarr V3|data type).*"
-        )
+        warnings.filterwarnings("ignore", message=".*(onsolidated metadata|Zarr format 3|Zarr V3|data type).*")
         yield

@@ -67,16 +67,15 @@ def test_file(path):
         assert not {name.split(".")[0] for name in imports(path)} & {"os", "json", "time", "matplotlib"}
     if path.name != "parity.py":
         records = {"GradientTransformationExtraArgs", "with_extra_args_support", "MaskedNode", "ScheduleFreeState"}
-        assert {name.rpartition(".")[2] for name in imports(path) if name.startswith("optax")} <= records | {"optax", "contrib"}
+        assert {name.rpartition(".")[2] for name in imports(path) if name.startswith("optax")} <= records | {
+            "optax",
+            "contrib",
+        }
 
 
 def test_no_array_is_made_and_no_backend_started_by_an_import():
     """So that `use_all_cores` still has a say after every module was imported."""
-    modules = [
-        str(p.relative_to(ROOT).with_suffix("")).replace("/", ".")
-        for p in FILES
-        if p.stem not in ("__main__",)
-    ]
+    modules = [str(p.relative_to(ROOT).with_suffix("")).replace("/", ".") for p in FILES if p.stem not in ("__main__",)]
     names = [name.removesuffix(".__init__") for name in modules]
     code = f"import {', '.join(names)}; from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -98,9 +97,7 @@ def test_importing_sandbox_is_free_and_the_engine_brings_nothing_heavy():
 
 def test_the_project_speaks_of_itself_alone():
     """No machine's paths and no index's hosts in any file that is kept."""
-    kept = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in kept:
         path = ROOT / name
         if (

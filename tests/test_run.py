@@ -74,10 +74,7 @@ def test_every_k_th_row_of_the_same_run(every, x64, key):
 
 def test_lanes_that_differ_in_rate_see_the_same_batches_and_start(key):
     record = lambda info: {"batch": info.batch["x"], "start": info.params}
-    both = [
-        run(noisy_line(), optimizers.sgd(r), steps=4, key=key, batch_size=3, record=record)
-        for r in (0.1, 0.2)
-    ]
+    both = [run(noisy_line(), optimizers.sgd(r), steps=4, key=key, batch_size=3, record=record) for r in (0.1, 0.2)]
     np.testing.assert_array_equal(both[0].trace["batch"], both[1].trace["batch"])
     np.testing.assert_array_equal(both[0].trace["start"][0], both[1].trace["start"][0])
 
@@ -92,10 +89,7 @@ def test_full_loss_is_the_objective_on_all_data(x64, key):
 def test_the_noise_key_changes_from_step_to_step_and_with_the_seed(x64):
     noisy = Problem("noise", lambda key: jnp.zeros(1), lambda p, batch, key: jax.random.normal(key) * p[0])
     record = lambda info: {"g": info.grads[0]}
-    draws = [
-        run(noisy, optimizers.sgd(0.1), steps=50, key=jax.random.key(s), record=record).trace["g"]
-        for s in (0, 1)
-    ]
+    draws = [run(noisy, optimizers.sgd(0.1), steps=50, key=jax.random.key(s), record=record).trace["g"] for s in (0, 1)]
     assert len(np.unique(np.concatenate(draws))) == 100
 
 
@@ -144,9 +138,7 @@ def test_any_optax_transformation_reaches_the_minimum_of_a_line(name, key):
 def test_an_averaging_method_is_evaluated_at_its_average(key):
     method = optax.contrib.schedule_free_sgd(0.2, b1=0.9)
     result = run(noisy_line(), method, steps=30, key=key)
-    raw = by_hand(
-        noisy_line(), method, noisy_line().init(jax.random.split(key, 3)[0]), [noisy_line().data] * 30
-    )[0]
+    raw = by_hand(noisy_line(), method, noisy_line().init(jax.random.split(key, 3)[0]), [noisy_line().data] * 30)[0]
     average = optax.contrib.schedule_free_eval_params(result.state, raw)
     np.testing.assert_allclose(result.params, average, rtol=1e-5)
     assert not np.allclose(result.params, raw, rtol=1e-4)
@@ -187,9 +179,7 @@ def test_an_update_that_overflows_in_the_last_step_is_divergence(key):
 def test_run_is_pure_and_differentiable(x64, key):
     """d/dη of the objective after one step of gradient descent is −∇f(x₁)·∇f(x₀)."""
     after = lambda rate: run(problems.bowl(), optimizers.gradient_descent(rate), steps=1, key=key).value
-    np.testing.assert_allclose(
-        jax.grad(after)(0.1), -(np.array([-3.2, -4.8]) @ np.array([-4, -6])), rtol=1e-12
-    )
+    np.testing.assert_allclose(jax.grad(after)(0.1), -(np.array([-3.2, -4.8]) @ np.array([-4, -6])), rtol=1e-12)
     once = jax.jit(chex.assert_max_traces(after, n=1))
     assert float(once(0.1)) == float(once(0.1))
     once(0.2)

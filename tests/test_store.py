@@ -21,9 +21,7 @@ from sandbox.sweeps import log, sobol, sweep
 
 def train(learning_rate, seed):
     problem = problems.digits_mlp(hidden=(4,))
-    return run(
-        problem, optimizers.adam(learning_rate), steps=12, batch_size=16, key=jax.random.key(seed), every=5
-    )
+    return run(problem, optimizers.adam(learning_rate), steps=12, batch_size=16, key=jax.random.key(seed), every=5)
 
 
 AXES = dict(learning_rate=[1e-3, 1e-2, 0.1], seed=range(4))
@@ -103,9 +101,7 @@ def test_scattered_points_resume_and_other_points_are_refused(tmp_path):
     np.testing.assert_array_equal(opened.learning_rate, whole.learning_rate)
     np.testing.assert_array_equal(opened.value.sel(seed=[0, 1]), whole.value)
     with pytest.raises(ValueError, match="other points"):
-        sweep(
-            train, points=sobol(8, seed=1, learning_rate=log(1e-3, 0.1)), seed=range(2), store=tmp_path / "s"
-        )
+        sweep(train, points=sobol(8, seed=1, learning_rate=log(1e-3, 0.1)), seed=range(2), store=tmp_path / "s")
 
 
 def test_text_axes_grow_by_new_programs(tmp_path):
@@ -123,9 +119,7 @@ def test_another_program_is_refused_and_a_comment_is_not_another_program(tmp_pat
         problem = problems.Problem(
             "p", lambda key: np.ones(2), lambda p, batch: scale * (batch @ p).sum() ** 2, data=np.eye(2)
         )
-        return lambda learning_rate: run(
-            problem, optimizers.sgd(learning_rate), steps=steps, key=jax.random.key(0)
-        )
+        return lambda learning_rate: run(problem, optimizers.sgd(learning_rate), steps=steps, key=jax.random.key(0))
 
     sweep(make(1.0), learning_rate=[0.01], store=tmp_path / "s")
     assert sweep(make(1.0), learning_rate=[0.01], store=tmp_path / "s").attrs["lanes_computed"] == 0
@@ -142,9 +136,7 @@ def test_other_data_of_the_same_shape_is_another_program(tmp_path):
     def make(data):
         inner = jax.jit(lambda p: (data @ p).sum())
         problem = problems.Problem("p", lambda key: np.ones(3), lambda p: inner(p) ** 2)
-        return lambda learning_rate: run(
-            problem, optimizers.sgd(learning_rate), steps=2, key=jax.random.key(0)
-        )
+        return lambda learning_rate: run(problem, optimizers.sgd(learning_rate), steps=2, key=jax.random.key(0))
 
     a = np.random.default_rng(0).normal(size=(3, 3))
     b = a.copy()
@@ -226,11 +218,7 @@ def killed_and_resumed(folder, kills, rng):
         chunks = rng.integers(1, 4)
         before = len(computed_chunks(target))
         deadline = time.monotonic() + 60
-        while (
-            len(computed_chunks(target)) < before + chunks
-            and process.poll() is None
-            and time.monotonic() < deadline
-        ):
+        while len(computed_chunks(target)) < before + chunks and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
         os.kill(process.pid, signal.SIGKILL)

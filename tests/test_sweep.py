@@ -44,15 +44,13 @@ def test_a_lane_is_the_run_alone(fn, x64_on, tolerance):
         best = int(np.argmin(ds.value.mean([d for d in ds.value.dims if d != "learning_rate"]).values))
         alone = jax.jit(fn)
         for rate in ds.learning_rate.values[: best + 1 : 3]:
-            at = dict(learning_rate=rate, seed=3, **{name: 0.9 for name in others})
+            at = dict(learning_rate=rate, seed=3, **dict.fromkeys(others, 0.9))
             one, lane = alone(**at), ds.sel(at)
             np.testing.assert_allclose(lane.value, one.value, rtol=tolerance)
             np.testing.assert_allclose(lane.loss, one.trace["loss"], rtol=tolerance, atol=tolerance * 1e-3)
 
 
-@pytest.mark.parametrize(
-    "plan", [Plan(1, 6, 2), Plan(3, 2, 2), Plan(4, 2, 1), Plan(6, 1, 1), Plan(2, 2, 2, ("seed",))]
-)
+@pytest.mark.parametrize("plan", [Plan(1, 6, 2), Plan(3, 2, 2), Plan(4, 2, 1), Plan(6, 1, 1), Plan(2, 2, 2, ("seed",))])
 def test_every_plan_gives_the_same_results(plan, x64):
     axes = dict(learning_rate=[0.01, 0.1, 0.2], seed=[0, 1], b1=[0.9])
     expected = sweep(rosenbrock, **axes)
@@ -91,9 +89,7 @@ def test_coordinates_are_as_given_and_dimensions_in_order(x64):
 def test_text_functions_and_static_values_loop_over_programs():
     def train(kind, hidden, activation, learning_rate):
         problem = problems.digits_mlp(hidden=hidden, activation=activation)
-        return run(
-            problem, getattr(optimizers, kind)(learning_rate), steps=3, key=jax.random.key(0), batch_size=8
-        )
+        return run(problem, getattr(optimizers, kind)(learning_rate), steps=3, key=jax.random.key(0), batch_size=8)
 
     ds = sweep(
         train,
@@ -117,9 +113,7 @@ def test_a_problem_can_be_built_inside_the_sweep(x64):
     def train(condition_number):
         problem = problems.quadratic(condition_number)
         rate = 2 / (problem.facts.smoothness + problem.facts.strong_convexity)
-        return run(
-            problem, optimizers.gradient_descent(rate), steps=21, key=jax.random.key(1), params=jnp.ones(2)
-        )
+        return run(problem, optimizers.gradient_descent(rate), steps=21, key=jax.random.key(1), params=jnp.ones(2))
 
     kappa = np.array([2.0, 10.0, 100.0])
     ds = sweep(train, condition_number=kappa)

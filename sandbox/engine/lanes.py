@@ -9,7 +9,7 @@ program, and the unit that is written, resumed and counted by the progress bar.
 import math
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -108,9 +108,7 @@ def compiled(program: Traced, plan: Plan) -> Callable[[dict[str, np.ndarray]], l
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
     over = PartitionSpec("lanes")
-    whole = jax.shard_map(
-        device, mesh=mesh, in_specs=(PartitionSpec(), over, over), out_specs=over, check_vma=False
-    )
+    whole = jax.shard_map(device, mesh=mesh, in_specs=(PartitionSpec(), over, over), out_specs=over, check_vma=False)
     shape = lambda axis: (plan.groups,) if axis is None else (plan.groups, plan.width)
     numbers = jax.ShapeDtypeStruct(shape(0), np.int32)
     values = tuple(
@@ -118,9 +116,7 @@ def compiled(program: Traced, plan: Plan) -> Callable[[dict[str, np.ndarray]], l
     )
     everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, over)
     consts = jax.device_put(program.consts, everywhere)
-    executable = (
-        jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(consts, numbers, values).compile()
-    )
+    executable = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(consts, numbers, values).compile()
     return lambda lanes: executable(consts, *_inputs(program, lanes, plan))
 
 

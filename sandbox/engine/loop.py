@@ -123,15 +123,13 @@ def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple
     value, smooth = jax.value_and_grad(problem.loss)(params, batch, noise)
     smooth = grads = jax.tree.map(jnp.conj, smooth)
     if problem.penalty is not None:
-        penalty, more = jax.value_and_grad(problem.penalty)(params)
+        penalty, more = jax.value_and_grad(problem.penalty.value)(params)
         value, grads = value + penalty, jax.tree.map(lambda g, h: g + jnp.conj(h), smooth, more)
     functions = {"value_fn": objective, "obj_fn": objective, "grad_fn": gradient}
     return value, grads, {"value": value, "grad": grads, "smooth_grad": smooth, **functions}
 
 
-def _scan(
-    step: Callable, carry: tuple, xs: tuple, record: Callable | None, every: int
-) -> tuple[tuple, Metrics]:
+def _scan(step: Callable, carry: tuple, xs: tuple, record: Callable | None, every: int) -> tuple[tuple, Metrics]:
     """All steps; the first of every `every` is recorded, a remainder is run and not recorded."""
 
     def silent(carry: tuple, x: tuple) -> tuple[tuple, None]:
@@ -154,9 +152,7 @@ def _scan(
     return carry, trace
 
 
-def _check(
-    problem: Problem, steps: int, every: int, batch_size: int | None, batches: Batches | None
-) -> Batches | None:
+def _check(problem: Problem, steps: int, every: int, batch_size: int | None, batches: Batches | None) -> Batches | None:
     """The batches that were asked for; a ValueError where the request makes no sense."""
     for name, number in (("steps", steps), ("every", every)):
         if not isinstance(number, int) or number < 1:

@@ -30,9 +30,9 @@ class Traced:
 
     def __init__(self, fn: Callable[..., Any], point: dict[str, jax.ShapeDtypeStruct]) -> None:
         self.names = tuple(point)
-        closed, self.out = jax.make_jaxpr(
-            lambda *xs: fn(**dict(zip(point, xs, strict=True))), return_shape=True
-        )(*point.values())
+        closed, self.out = jax.make_jaxpr(lambda *xs: fn(**dict(zip(point, xs, strict=True))), return_shape=True)(
+            *point.values()
+        )
         self.jaxpr, self.consts = closed.jaxpr, tuple(closed.consts)
         self.avals = tuple(point.values())
 

@@ -1,8 +1,8 @@
 """One function for each kind of figure: axes and values in, axes out.
 
-Values are drawn as they are. Points that are not finite leave a gap; at the top edge a cross marks the first
-of them and a line their extent. Every curve has a colour (Okabe & Ito 2008, safe for the colour-blind) and a
-marker, so that it can be told in grey too.
+Values are drawn as they are. Points that are not finite leave a gap; at the top edge a cross marks the first of them
+and a line their extent. Every curve has a colour (Okabe & Ito 2008, safe for the colour-blind) and a marker, so that it
+can be told in grey too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -85,26 +85,26 @@ def convergence(
     """Errors along runs: the median over seeds with its interquartile band, and what theory predicts, dashed.
 
     A curve is an array (steps,) or (seeds, steps), or a DataArray with the dimension `step`; all others are
-    seeds. theory[label] is a function of the step, such as `geometric(…)`, or an array; it has the colour of
-    its curve.
+    seeds. theory[label] is a function of the step, such as `geometric(…)`, or an array.
     """
     theory = theory or {}
     ax.set_yscale("log")
     if loglog:
         ax.set_xscale("log")
-    for row, ((label, values), colour) in enumerate(zip(curves.items(), cycle(COLOURS), strict=False)):
+    for row, (label, values) in enumerate(curves.items()):
         k, runs = _runs(values, "step", steps)
         _band(ax, k, runs, label, row)
         if label in theory:
             line = theory[label]
-            ax.plot(k, line(k) if callable(line) else line, ls=(0, (5, 2)), lw=1.2, color=colour, zorder=4)
+            # Dark, over its curve: in the curve's colour a prediction that comes true could not be seen.
+            ax.plot(k, line(k) if callable(line) else line, ls=(0, (4, 3)), lw=1.0, color="black", zorder=4)
     for label in [name for name in theory if name not in curves]:
         line = theory[label]
         shared = np.asarray(ax.lines[0].get_xdata() if ax.lines else steps, float)
         y = line(shared) if callable(line) else line
         ax.plot(shared, y, ls=(0, (5, 2)), lw=1.2, color=GREY, zorder=4, label=label)
     if theory.keys() & curves.keys():
-        ax.plot([], [], ls=(0, (5, 2)), lw=1.2, color=GREY, label="predicted")
+        ax.plot([], [], ls=(0, (4, 3)), lw=1.0, color="black", label="predicted")
     ax.set(xlabel="step", ylabel=ylabel)
     ax.legend()
     return ax

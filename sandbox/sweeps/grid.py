@@ -51,8 +51,7 @@ def sweep(
         raise ValueError("sweep needs an axis, like learning_rate=log(1e-4, 1.0, 64)")
     where = space(axes, points)
     programs = {
-        labels: program(fn, {n: where.static[n][v] for n, v in labels}, where, keep)
-        for labels in _static(where)
+        labels: program(fn, {n: where.static[n][v] for n, v in labels}, where, keep) for labels in _static(where)
     }
     variables = _variables(programs)
     for name in variables.keys() & where.lanes().keys():
@@ -60,21 +59,17 @@ def sweep(
     wanted = where.lanes()
     first = next(iter(programs))
     sample = {name: wanted[name][_rows(wanted, first)] for name in where.axes}
-    plan = plan or choose(
-        [p.traced for p in programs.values()], sample, stored=store is not None, memory=memory
-    )
+    plan = plan or choose([p.traced for p in programs.values()], sample, stored=store is not None, memory=memory)
     if store is None:
         arrays, rows, attributes = _in_memory(wanted, programs, variables, plan, progress)
     else:
         arrays, rows, attributes = _on_disk(Path(store), where, programs, variables, plan, progress)
     coords = {name: (dim, values) for name, (dim, values) in where.axes.items() if dim != name}
     every = {p.traced.out.every for p in programs.values()} - {None}
-    if len(every) == 1:
-        lengths = {v.shape[0] for v in variables.values() if v.dims[:1] == ("step",)}
-        coords |= {"step": ("step", np.arange(length) * min(every)) for length in lengths}
-    return stores.lay(
-        {n: (variables[n].dims, arrays[n]) for n in variables}, rows, where.dims, coords, attributes
-    )
+    lengths = {v.shape[0] for v in variables.values() if v.dims[:1] == ("step",)}
+    if len(every) == len(lengths) == 1:
+        coords["step"] = ("step", np.arange(*lengths) * every.pop())
+    return stores.lay({n: (variables[n].dims, arrays[n]) for n in variables}, rows, where.dims, coords, attributes)
 
 
 def _static(where: Space) -> Iterator[tuple]:
@@ -138,9 +133,7 @@ def _in_memory(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """Arrays along lanes, the row of each wanted lane, and what is worth knowing of the execution."""
     order = _order(wanted, programs, plan)
-    arrays = {
-        name: np.full((len(order), *v.shape), stores.fill(v.dtype), v.dtype) for name, v in variables.items()
-    }
+    arrays = {name: np.full((len(order), *v.shape), stores.fill(v.dtype), v.dtype) for name, v in variables.items()}
     seconds: dict[str, float] = {}
     todo = np.arange(len(order) // plan.chunk)
     for start, block, seconds in _chunks(programs, _take(wanted, order), plan, todo, progress):
@@ -157,8 +150,7 @@ def _on_disk(
     """The same from a store, once every wanted lane is in it; with its recipe."""
     wanted = where.lanes()
     marks = {
-        " ".join(f"{n}={v}" for n, v in labels) or "program": p.traced.fingerprint
-        for labels, p in programs.items()
+        " ".join(f"{n}={v}" for n, v in labels) or "program": p.traced.fingerprint for labels, p in programs.items()
     }
     new = recipes.describe(where, plan, marks)
     if stores.recipe(path) is None:
@@ -172,9 +164,7 @@ def _on_disk(
         missing = stores.match(wanted, table) < 0
         if missing.any():
             absent = _take(wanted, np.flatnonzero(missing))
-            if (
-                stores.match({n: absent[n] for n in where.dims}, {n: table[n] for n in where.dims}) >= 0
-            ).any():
+            if (stores.match({n: absent[n] for n in where.dims}, {n: table[n] for n in where.dims}) >= 0).any():
                 raise stores.OtherProgram(
                     f"{path} holds other points under the same numbers; give this sweep another store"
                 )

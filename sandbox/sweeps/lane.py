@@ -1,7 +1,7 @@
 """One lane: what the swept function returns, as named arrays with named dimensions, traced once."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,8 +44,7 @@ class Program:
         """Name, dimensions, shape and dtype of every result."""
         shapes = self.traced.out.arrays
         return {
-            name: Variable(dims, shapes[name].shape, str(shapes[name].dtype))
-            for name, dims in self.traced.out.dims
+            name: Variable(dims, shapes[name].shape, str(shapes[name].dtype)) for name, dims in self.traced.out.dims
         }
 
     def executable(self, plan: Plan) -> Callable:
@@ -66,14 +65,7 @@ def program(fn: Callable[..., Any], fixed: Mapping[str, Any], where: Space, keep
     alive: list[Any] = []
     try:
         shapes = tuple((name, str(aval.dtype)) for name, aval in point.items())
-        key = (
-            meaning(fn, alive),
-            meaning(dict(fixed), alive),
-            shapes,
-            keep,
-            jax.config.jax_enable_x64,
-            _strictness(),
-        )
+        key = (meaning(fn, alive), meaning(dict(fixed), alive), shapes, keep, *_settings())
     except Changeable:
         key = None
     if key in _memory:
@@ -92,11 +84,9 @@ def lane(result: Any, keep: str | None = None) -> Lane:
     every = None
     if isinstance(result, Run):
         every = result.every
-        arrays = {name: (x, ("step",)) for name, x in _named(result.trace)}
+        arrays: dict[str, tuple[Any, tuple[str, ...]]] = {n: (x, ("step",)) for n, x in _named(result.trace)}
         own = {"status": result.status, "diverged_at": result.diverged_at, "value": result.value}
-        own |= (
-            {f"params/{name}".rstrip("/"): x for name, x in _named(result.params)} if keep == "params" else {}
-        )
+        own |= {f"params/{name}".rstrip("/"): x for name, x in _named(result.params)} if keep == "params" else {}
         for name in own.keys() & arrays.keys():
             raise ValueError(f"the record's '{name}' is the name of a result of every run; rename it")
         arrays |= {name: (x, ()) for name, x in own.items()}
@@ -108,9 +98,7 @@ def lane(result: Any, keep: str | None = None) -> Lane:
         found = {name: (jnp.asarray(x), dims) for name, (x, dims) in arrays.items()}
     except (TypeError, ValueError):
         kind = type(result).__name__
-        raise ValueError(
-            f"the swept function returned {kind}; expected a Run, a dict of arrays or an array"
-        ) from None
+        raise ValueError(f"the swept function returned {kind}; expected a Run, a dict of arrays or an array") from None
     dims = {n: (*lead, *(f"{n}_{i}" for i in range(len(lead), x.ndim))) for n, (x, lead) in found.items()}
     return Lane({n: x for n, (x, _) in found.items()}, tuple(dims.items()), every)
 
@@ -127,6 +115,7 @@ def _abstract(values: np.ndarray) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((), jax.dtypes.canonicalize_dtype(kind), weak_type=True)
 
 
-def _strictness() -> tuple:
-    """Settings of JAX that change what a trace means."""
-    return str(jax.config.jax_numpy_dtype_promotion), str(jax.config.jax_default_matmul_precision)
+def _settings() -> Iterator[str]:
+    """The settings of JAX that change what a trace means."""
+    for name in ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision"):
+        yield str(jax.config.read(name))

@@ -28,7 +28,7 @@ def describe(where: Space, plan: Plan, fingerprints: Mapping[str, str]) -> dict[
         "python": platform.python_version(),
         "device": f"{plan.devices} × {device.platform} ({device.device_kind})",
         "commit": _commit(),
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.config.read("jax_enable_x64")),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "compile_seconds": 0.0,
         "run_seconds": 0.0,
@@ -43,8 +43,7 @@ def plan_of(recipe: Mapping[str, Any]) -> Plan:
 def merge(recipe: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe of a store that grows: the labels and programs of both, all else as it was."""
     dims = {
-        name: [*labels, *(v for v in new["dims"][name] if v not in labels)]
-        for name, labels in recipe["dims"].items()
+        name: [*labels, *(v for v in new["dims"][name] if v not in labels)] for name, labels in recipe["dims"].items()
     }
     return {**recipe, "dims": dims, "fingerprints": {**recipe["fingerprints"], **new["fingerprints"]}}
 
@@ -54,14 +53,10 @@ def conflict(recipe: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     if recipe["format"] != new["format"]:
         return f"was written in format {recipe['format']}, this version writes {new['format']}"
     if recipe["coordinates"] != new["coordinates"]:
-        return (
-            f"has the axes {', '.join(recipe['coordinates'])}, this sweep has {', '.join(new['coordinates'])}"
-        )
+        return f"has the axes {', '.join(recipe['coordinates'])}, this sweep has {', '.join(new['coordinates'])}"
     known = recipe["fingerprints"]
     if any(known.get(name, mark) != mark for name, mark in new["fingerprints"].items()):
-        precision = (
-            "" if recipe["x64"] == new["x64"] else f" (float64 was {'on' if recipe['x64'] else 'off'})"
-        )
+        precision = "" if recipe["x64"] == new["x64"] else f" (float64 was {'on' if recipe['x64'] else 'off'})"
         return f"was made by another program: code, data, steps or dtypes differ{precision}"
     return None
 

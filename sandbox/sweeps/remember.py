@@ -45,9 +45,7 @@ def meaning(x: Any, keep: list[Any], home: str | None = None, seen: frozenset[in
 
 def _immutable(x: Any) -> bool:
     """Whether x can be trusted to mean the same as long as it is the same object."""
-    if isinstance(
-        x, jax.Array | type | range | types.ModuleType | types.FunctionType | types.BuiltinFunctionType
-    ):
+    if isinstance(x, jax.Array | type | range | types.ModuleType | types.FunctionType | types.BuiltinFunctionType):
         return True
     if type(x).__module__.partition(".")[0] in {
         "jax",
@@ -55,7 +53,7 @@ def _immutable(x: Any) -> bool:
         "numpy",
     }:  # compiled functions, ufuncs, dtypes
         return True
-    return dataclasses.is_dataclass(x) and x.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    return dataclasses.is_dataclass(x) and x.__dataclass_params__.frozen  # type: ignore[union-attr]
 
 
 def _function(fn: types.FunctionType, of: Any) -> Any:

@@ -56,9 +56,7 @@ def linear(low: float, high: float, count: int | None = None) -> Axis:
 
 def choice(*values: Any) -> Axis:
     """The values as they are; numbers are traced, anything else loops over programs."""
-    numbers = all(
-        isinstance(v, int | float | np.number) and not isinstance(v, bool | np.bool_) for v in values
-    )
+    numbers = all(isinstance(v, int | float | np.number) and not isinstance(v, bool | np.bool_) for v in values)
     return Axis(values, static=not numbers)
 
 
@@ -101,9 +99,7 @@ class Space(NamedTuple):
         """Every coordinate of every lane, in product order: labels of dimensions, and values of scattered axes."""
         columns = product(self.dims)
         if "point" in columns:
-            columns |= {
-                name: values[columns["point"]] for name, (dim, values) in self.axes.items() if dim == "point"
-            }
+            columns |= {name: values[columns["point"]] for name, (dim, values) in self.axes.items() if dim == "point"}
         return columns
 
 
@@ -121,9 +117,7 @@ def space(axes: Mapping[str, Any], points: Points | None = None) -> Space:
             raise ValueError(f"axis {name} was given twice: in points and on its own")
         labels = _labels(axis.values) if axis.static else axis.values
         if len(set(labels)) < len(labels) or any(v != v for v in labels):
-            raise ValueError(
-                f"axis {name}: {_short(labels)} repeats a value or holds NaN; each must be a label"
-            )
+            raise ValueError(f"axis {name}: {_short(labels)} repeats a value or holds NaN; each must be a label")
         if axis.static:
             fixed[name] = dict(zip(labels, axis.values, strict=True))
             dims[name] = labels
@@ -140,11 +134,7 @@ def _axis(name: str, values: Any) -> Axis:
     """Any way of writing an axis: an Axis, a sequence or range or array of values, or one value."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         values = (values,)
-    axis = (
-        values
-        if isinstance(values, Axis)
-        else choice(*(np.asarray(values).tolist() if _array(values) else values))
-    )
+    axis = values if isinstance(values, Axis) else choice(*(np.asarray(values).tolist() if _array(values) else values))
     if not axis.values:
         if axis.at is not None:
             raise ValueError(f"axis {name}: a range needs a count here, like log(1e-4, 1.0, 64)")
@@ -157,10 +147,9 @@ def _array(values: Any) -> bool:
 
 
 def _labels(values: tuple) -> tuple:
-    """What static values are called in a dataset: numbers or words as they are, functions by name, a mixture as text."""
+    """What static values are called: numbers or words as they are, functions by name, a mixture as text."""
     named = tuple(
-        v if isinstance(v, str | bool | int | float) else getattr(v, "__name__", None) or str(v)
-        for v in values
+        v if isinstance(v, str | bool | int | float) else getattr(v, "__name__", None) or str(v) for v in values
     )
     return named if len({type(v) for v in named}) == 1 else tuple(map(str, named))
 
@@ -176,9 +165,7 @@ def _range(text: str, low: float, high: float, count: Any, spaced: Callable, at:
 def _points(unit: np.ndarray, axes: Mapping[str, Axis]) -> Points:
     for name, axis in axes.items():
         if not isinstance(axis, Axis) or axis.at is None:
-            raise ValueError(
-                f"axis {name}: points are drawn from a range, like log(1e-4, 1.0) or linear(0, 1)"
-            )
+            raise ValueError(f"axis {name}: points are drawn from a range, like log(1e-4, 1.0) or linear(0, 1)")
     if not axes:
         raise ValueError("points need at least one axis, like sobol(256, learning_rate=log(1e-4, 1.0))")
     return Points({name: axis.at(u) for (name, axis), u in zip(axes.items(), unit.T, strict=True) if axis.at})

@@ -1,0 +1,277 @@
+"""The command line: every error of the user's is one line, exit code 2 and nothing written; and the ordinary days."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from sandbox import cli, optimizers, problems, report
+
+ROOT = Path(__file__).parent.parent
+USER = """
+import jax.numpy as jnp
+import numpy as np
+from sandbox import optimizers, problems
+from sandbox.problems import Problem
+
+def hill():
+    return Problem("hill", lambda key: jnp.array([2.0]), lambda x: jnp.sum(x**2) / 2)
+
+def half(learning_rate):
+    return optimizers.gradient_descent(learning_rate / 2)
+
+def holes(l2=0.1):
+    return problems.ridge(np.array([[1.0], [np.nan], [3.0]]), np.arange(3.0), l2)
+
+def number():
+    return 7
+
+def steep(slope):
+    return Problem("steep", lambda key: jnp.array([2.0]), lambda x: slope * jnp.sum(x**2))
+
+seven = 7
+flat = hill()
+plain = optimizers.gradient_descent(0.5)
+"""
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch, capsys):
+    """sandbox(arguments) → exit code, lines on stdout, lines on stderr; in an empty folder with a user's files."""
+    monkeypatch.setattr(cli, "start", jax.enable_x64)  # the backend runs already, and keeps its own cache
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(USER)
+    (tmp_path / "broken.py").write_text("import no_such_library\n")
+    (tmp_path / "garbled.py").write_text("def f(:\n")
+    (tmp_path / "afile").write_text("not a folder")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.txt").write_text("not a store")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sandbox", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out.splitlines(), err.splitlines()
+
+    return call
+
+
+def everything(folder):
+    """Each file below a folder, with what it holds; what Python compiled on the way is not ours."""
+    return {
+        path: path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    }
+
+
+RUN = ("run", "bowl", "gradient_descent", "--set", "learning_rate=0.1")
+SWEEP = ("sweep", "bowl", "gradient_descent", "--steps", 3, "--store", "new", "--axis")
+DIGITS = ("run", "diabetes_ridge", "gradient_descent", "--set", "learning_rate=0.1", "--batch-size")
+RATE = "learning_rate=0.1"
+BAD = {  # what is typed, and words that the one line must have
+    "problem": (("run", "rosenbrok", "adam", "--set", RATE), "no problem 'rosenbrok' rosenbrock? list"),
+    "optimizer": (("run", "bowl", "adm", "--set", RATE), "no optimizer 'adm' adam? list"),
+    "unlike anything": (("run", "bowl", "xyzzy"), "no optimizer 'xyzzy' list"),
+    "hyper-parameter": (("run", "bowl", "adam", "--set", "learning_rat=0.1"), "adam 'learning_rat' learning_rate?"),
+    "swept hyper-parameter": (("sweep", "bowl", "adam", "--set", RATE, "--axis", "bb1=0.9,0.99"), "adam 'bb1' b1?"),
+    "no learning rate": (("run", "bowl", "adam"), "adam learning rate --set"),
+    "a rate in words": (("run", "bowl", "adam", "--set", "learning_rate=fast"), "learning_rate 'fast' number"),
+    "steep by name": (("run", "bowl", "adam", "--set", RATE, "--set", "b1=high"), "b1 'high' number"),
+    "half a dimension": (("run", "rosenbrock", "adam", "--set", RATE, "--set", "dim=2.5"), "dim 2.5"),
+    "set twice": ((*RUN, "--set", "learning_rate=0.2"), "learning_rate twice"),
+    "a setting left out": (("run", "mine.py:steep", "adam", "--set", RATE), "mine.py:steep slope"),
+    "a swept rate in words": ((*SWEEP, "learning_rate=slow,fast"), "learning_rate 'slow' number"),
+    "set without =": (("run", "bowl", "adam", "--set", "learning_rate"), "'learning_rate' name=value"),
+    "set without a name": (("run", "bowl", "adam", "--set", "=0.1"), "'=0.1' name=value"),
+    "log from 0": ((*SWEEP, "learning_rate=log:0:1:64"), "learning_rate=log:0:1:64 0"),
+    "log, two numbers": ((*SWEEP, "learning_rate=log:1:2"), "learning_rate=log:1:2 LOW:HIGH:COUNT"),
+    "log, none of them": ((*SWEEP, "learning_rate=log:1e-4:1:0"), "learning_rate=log:1e-4:1:0 0 1"),
+    "log of words": ((*SWEEP, "learning_rate=log:a:b:c"), "learning_rate=log:a:b:c numbers"),
+    "log, half a count": ((*SWEEP, "learning_rate=log:1e-4:1:2.5"), "learning_rate=log:1e-4:1:2.5 whole"),
+    "log backwards": ((*SWEEP, "learning_rate=log:1:1e-4:8"), "learning_rate=log:1:1e-4:8"),
+    "log of nan": ((*SWEEP, "learning_rate=log:nan:1:8"), "learning_rate=log:nan:1:8"),
+    "linear to infinity": ((*SWEEP, "learning_rate=linear:0:inf:8"), "learning_rate=linear:0:inf:8"),
+    "no such range": ((*SWEEP, "learning_rate=lgo:1:2:3"), "'lgo' log?"),
+    "axis without =": ((*SWEEP, "learning_rate"), "'learning_rate' name=log:LOW:HIGH:COUNT"),
+    "axis without values": ((*SWEEP, "learning_rate="), "'learning_rate=' name=log:LOW:HIGH:COUNT"),
+    "axis twice": ((*SWEEP, RATE, "--axis", "learning_rate=0.2"), "learning_rate twice"),
+    "set and axis": ((*SWEEP, RATE, "--set", "learning_rate=0.2"), "learning_rate --set --axis"),
+    "seed as an axis": ((*SWEEP, RATE, "--axis", "seed=1,2"), "seed --seeds"),
+    "no steps": ((*RUN, "--steps", 0), "--steps 0 1"),
+    "fewer steps than none": ((*SWEEP, RATE, "--steps", -5), "--steps -5 1"),
+    "no seeds": ((*SWEEP, RATE, "--seeds", 0), "--seeds 0 1"),
+    "no batch": ((*DIGITS, 0), "--batch-size 0 1"),
+    "batch beyond the data": ((*DIGITS, 355), "355 354"),
+    "batch without data": ((*RUN, "--batch-size", 4), "bowl no data batch"),
+    "memory": ((*SWEEP, RATE, "--memory", "lots"), "lots 2GB"),
+    "no such file": (("run", "absent.py:hill", "adam", "--set", RATE), "absent.py file.py:name"),
+    "a file that raises": (("run", "broken.py:hill", "adam", "--set", RATE), "broken.py no_such_library"),
+    "a file that is not Python": (("run", "garbled.py:f", "adam", "--set", RATE), "garbled.py SyntaxError"),
+    "no such name": (("run", "mine.py:hil", "adam", "--set", RATE), "mine.py 'hil' hill?"),
+    "no name": (("run", "mine.py:", "adam", "--set", RATE), "mine.py '' defines"),
+    "not a problem": (("run", "mine.py:seven", "adam", "--set", RATE), "mine.py:seven int Problem"),
+    "makes no problem": (("run", "mine.py:number", "adam", "--set", RATE), "mine.py:number int Problem"),
+    "not an optimizer": (("run", "bowl", "mine.py:seven", "--set", RATE), "mine.py:seven int optimizer"),
+    "makes no optimizer": (("run", "bowl", "mine.py:number"), "int optimizer"),
+    "NaN in a design": (("run", "mine.py:holes", "adam", "--set", RATE), "X finite"),
+    "NaN in a swept design": (("sweep", "mine.py:holes", "adam", "--set", RATE, "--axis", "l2=0.1,1"), "X finite"),
+    "a folder that is no store": (("sweep", "bowl", "adam", "--axis", RATE, "--store", "folder"), "folder store"),
+    "a store that is a file": (("sweep", "bowl", "adam", "--axis", RATE, "--store", "afile"), "afile store"),
+    "a store below a file": (("sweep", "bowl", "adam", "--axis", RATE, "--store", "afile/x"), "afile/x written"),
+    "a figure below a file": ((*RUN, "--figure", "afile/x.png"), "afile/x.png written"),
+    "a figure of no kind": ((*RUN, "--figure", "x.docx"), "x.docx written .png"),
+    "a figure below a file, of a sweep": ((*SWEEP, RATE, "--figure", "afile/x.png"), "afile/x.png written"),
+    "no checkout": (("reproduce",), "experiments/ checkout"),
+    "validate what is not": (("validate", "adamm"), "no optimizer 'adamm' adam? list"),
+    "report of nothing": (("report", "absent"), "absent folder"),
+    "report of a file": (("report", "afile"), "afile folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_leaves_no_trace(sandbox, tmp_path, arguments, words):
+    before = everything(tmp_path)
+    code, out, err = sandbox(*arguments)
+    assert code == 2
+    assert out == []
+    assert len(err) == 1
+    assert err[0].startswith("error: ")
+    assert [word for word in words.split() if word not in err[0]] == []
+    assert everything(tmp_path) == before
+
+
+def test_a_store_of_another_program_stays_as_it_was(sandbox, tmp_path):
+    assert sandbox(*SWEEP, RATE)[0] == 0
+    before = everything(tmp_path)
+    code, out, err = sandbox(*SWEEP, RATE, "--steps", 4)
+    assert (code, out, len(err)) == (2, [], 1)
+    assert err[0].startswith("error: new was made by another program")
+    assert everything(tmp_path) == before
+
+
+def test_usage_errors_exit_2_and_leave_no_trace(sandbox, tmp_path):
+    before = everything(tmp_path)
+    for arguments in (("run",), ("run", "bowl"), ("sweeep",), (*RUN, "--steps", "many"), (*RUN, "--stepps", 3)):
+        code, out, err = sandbox(*arguments)
+        assert (code, out) == (2, [])
+        assert err
+    assert everything(tmp_path) == before
+
+
+def test_list_names_everything_that_can_be_run(sandbox, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    code, out, _ = sandbox("list")
+    words = set(" ".join(out).split())
+    assert code == 0
+    assert {*problems.names(), *optimizers.names(), "jollof", "three_forms", "convex_vs_nonconvex"} <= words
+    assert "speed" not in words
+
+
+def test_run_shows_the_first_steps_of_the_bowl(sandbox):
+    """13, 8.32, 5.3248, 3.407872: by hand, each is 0.64 times the one before."""
+    code, out, err = sandbox(*RUN, "--steps", 3, "--x64")
+    text = "\n".join(out)
+    assert (code, err) == (0, [])
+    assert [line.split()[1:4:2] for line in out if line[:1] == "│"] == [["0", "13"], ["1", "8.32"], ["2", "5.3248"]]
+    assert "final objective 3.407872, 3.41 above the known minimum" in text
+
+
+def test_run_says_where_it_diverged(sandbox):
+    """At rate 10 each step multiplies the distance by −19: 13 · 361ᵏ passes the largest float32 at step 15."""
+    code, out, _ = sandbox("run", "bowl", "gradient_descent", "--set", "learning_rate=10", "--steps", 30)
+    assert code == 0
+    assert out[-1].startswith("diverged at step 15:")
+
+
+def test_sweep_finds_the_best_rate_and_reuses_what_is_stored(sandbox):
+    """On ½x² the best rate is 1: it arrives in one step."""
+    call = ("sweep", "mine.py:hill", "gradient_descent", "--steps", 3, "--seeds", 2, "--store", "kept")
+    code, first, _ = sandbox(*call, "--axis", "learning_rate=0.5,1,1.9")
+    assert code == 0
+    rows = [line.split("│")[1:-1] for line in first if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["1", "0.5", "1.9"]
+    assert [float(row[1]) for row in rows] == pytest.approx([0.0, 2 * 0.5**6, 2 * 0.9**6], rel=1e-5)
+    assert first[-1] == "6 runs, 0 of them were in kept already; 0 diverged"
+    assert sandbox(*call, "--axis", "learning_rate=0.5,1,1.9")[1][-1].startswith("6 runs, 6 of them were in kept")
+    more = sandbox(*call, "--axis", "learning_rate=0.5,1,1.9,3")[1]
+    assert more[-1].startswith("8 runs, 6 of them were in kept")
+
+
+def test_problems_and_optimizers_of_ones_own(sandbox):
+    """Half the rate 1 halves the distance from 2: ½·1². A file may define the thing itself instead of a factory."""
+    code, out, _ = sandbox("run", "mine.py:hill", "mine.py:half", "--set", "learning_rate=1.0", "--steps", 1)
+    assert (code, out[-1]) == (0, "final objective 0.5")
+    assert sandbox("run", "mine.py:flat", "mine.py:plain", "--steps", 1)[1][-1] == "final objective 0.5"
+    settings = ("--set", "slope=0.25", "--set", "learning_rate=1.0")  # f = x²/4: 2 − 1 = 1
+    assert sandbox("run", "mine.py:steep", "gradient_descent", *settings, "--steps", 1)[1][-1] == "final objective 0.25"
+
+
+def test_an_axis_of_sizes_runs_one_program_for_each(sandbox):
+    """At the rate 0 the objective stays what it is at Rosenbrock's start (−1.2, 1, −1.2, 1): 24.2, or 2 · 24.2 + 484."""
+    call = ("sweep", "rosenbrock", "gradient_descent", "--set", "learning_rate=0.0", "--steps", 1)
+    code, out, _ = sandbox(*call, "--axis", "dim=2,4")
+    assert code == 0
+    assert {"24.2", "532.4"} <= set(" ".join(out).split())
+
+
+def test_validate_one(sandbox):
+    code, out, _ = sandbox("validate", "gradient_descent")
+    assert code == 0
+    assert {"gradient_descent", "sgd", "ok"} <= set(" ".join(out).split())
+
+
+def test_figures_are_drawn(sandbox, tmp_path):
+    assert sandbox(*RUN, "--steps", 3, "--figure", "run.png")[1][-1] == "run.png written"
+    call = (*SWEEP, "learning_rate=log:0.01:1:3", "--figure", "sweep.svg")
+    assert sandbox(*call)[1][-1] == "sweep.svg written"
+    assert (tmp_path / "run.png").read_bytes()[:4] == b"\x89PNG"
+    assert "</svg>" in (tmp_path / "sweep.svg").read_text()
+
+
+def test_report_writes_the_page(sandbox, tmp_path):
+    place = tmp_path / "results" / "walk"
+    report.write(place, claims=[report.Claim("two", 2, 2)], about={"title": "A walk"})
+    code, out, _ = sandbox("report")
+    assert (code, out) == (0, ["results/index.html"])
+    assert "A walk" in (tmp_path / "results" / "index.html").read_text()
+
+
+COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_each_command(sandbox, command):
+    code, out, _ = sandbox(command, "--help")
+    text = " ".join(" ".join(out).split())
+    explained = next(
+        c.callback.__doc__ for c in cli.app.registered_commands if command in (c.name, c.callback.__name__)
+    )
+    assert code == 0
+    assert " ".join(explained.partition("\n")[0].split())[:40] in text
+    assert all(option in text for option in ("Usage:", "--help"))
+
+
+def test_the_real_command(tmp_path):
+    """In a process of its own: the exit code, the streams and what start() does reach the user as they should."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "sandbox", *map(str, arguments)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+
+    good = call(*RUN, "--steps", 3)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert "8.32" in good.stdout
+    before = {path for path in everything(tmp_path) if "cache" not in path.parts}
+    bad = call("sweep", "bowl", "adam", "--axis", "learning_rate=log:0:1:64", "--store", "new")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr.startswith("error: axis 'learning_rate=log:0:1:64'")
+    assert bad.stderr.count("\n") == 1
+    assert {path for path in everything(tmp_path) if "cache" not in path.parts} == before
