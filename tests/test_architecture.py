@@ -95,6 +95,25 @@ def test_importing_sandbox_is_free_and_the_engine_brings_nothing_heavy():
     assert not loaded("sandbox.optimizers, sandbox.problems, sandbox.sweeps, sandbox.theory") & heavy
 
 
+def tree():
+    """The files and their captions, in the order of the layers."""
+    paths = sorted(FILES, key=lambda p: (LAYERS.index(layer(p)) if layer(p) in LAYERS else -1, p.parent != p, str(p)))
+    rows = [(str(p.relative_to(ROOT)), ast.get_docstring(ast.parse(p.read_text())).partition("\n")[0]) for p in paths]
+    width = max(len(name) for name, _ in rows)
+    return "```\n" + "".join(f"{name:{width}}  {caption}\n" for name, caption in rows) + "```\n"
+
+
+def test_the_tree_in_the_readme_is_made_of_the_captions():
+    shown = (ROOT / "README.md").read_text().partition("<!-- tree -->\n")[2].partition("<!-- /tree -->")[0]
+    assert shown == tree(), "run `python tests/test_architecture.py`"
+
+
+def test_the_example_in_the_readme_runs():
+    code = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.count("\n") >= 16
+
+
 def test_the_project_speaks_of_itself_alone():
     """No machine's paths and no index's hosts in any file that is kept."""
     kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
@@ -108,3 +127,9 @@ def test_the_project_speaks_of_itself_alone():
             text = path.read_text()
             assert "/home/" not in text, name
             assert "/tmp/" not in text, name
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    before, mark, rest = readme.read_text().partition("<!-- tree -->\n")
+    readme.write_text(before + mark + tree() + "<!-- /tree -->" + rest.partition("<!-- /tree -->")[2])

@@ -212,7 +212,7 @@ def test_problems_and_optimizers_of_ones_own(sandbox):
 
 
 def test_an_axis_of_sizes_runs_one_program_for_each(sandbox):
-    """At the rate 0 the objective stays what it is at Rosenbrock's start (−1.2, 1, −1.2, 1): 24.2, or 2 · 24.2 + 484."""
+    """At the rate 0 the objective stays as it is at the start (−1.2, 1, −1.2, 1): 24.2, or 2 · 24.2 + 484."""
     call = ("sweep", "rosenbrock", "gradient_descent", "--set", "learning_rate=0.0", "--steps", 1)
     code, out, _ = sandbox(*call, "--axis", "dim=2,4")
     assert code == 0

@@ -20,12 +20,12 @@ With n starts: n times.
 
 Found: A half.
 """
-import jax.numpy as jnp
 from sandbox.report import Claim
 from sandbox.reproduction import Findings, kept
 
 def main(fast):
-    ds = kept(__file__, "halves", fast, lambda x: {"value": jnp.asarray(x) / 2}, x=[1.0, 3.0] if fast else [1.0, 2.0, 3.0])
+    x = [1.0, 3.0] if fast else [1.0, 2.0, 3.0]
+    ds = kept(__file__, "halves", fast, lambda x: {"value": x / 2}, x=x)
     half, whole = Claim("half of 1", ds.value[0], 0.5), Claim("half of 3", ds.value[-1], 3.0)
     return Findings({}, [half, whole], [ds], [{"x": 1.0, "half": float(ds.value[0])}])
 '''

@@ -118,4 +118,4 @@ def _abstract(values: np.ndarray) -> jax.ShapeDtypeStruct:
 def _settings() -> Iterator[str]:
     """The settings of JAX that change what a trace means."""
     for name in ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision"):
-        yield str(jax.config.read(name))
+        yield str(getattr(jax.config, name))

@@ -28,7 +28,7 @@ def describe(where: Space, plan: Plan, fingerprints: Mapping[str, str]) -> dict[
         "python": platform.python_version(),
         "device": f"{plan.devices} × {device.platform} ({device.device_kind})",
         "commit": _commit(),
-        "x64": bool(jax.config.read("jax_enable_x64")),
+        "x64": bool(jax.config.jax_enable_x64),  # type: ignore[attr-defined]
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "compile_seconds": 0.0,
         "run_seconds": 0.0,
