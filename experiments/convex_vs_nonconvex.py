@@ -8,8 +8,9 @@ characteristic polynomial (Polyak 1964; Nesterov 1983; Lessard, Recht & Packard 
 convex problem by the same number with the curvatures of its Hessian there. f − f* contracts by the square. No such
 number exists for Rosenbrock, Himmelblau, Rastrigin or a network.
 
-Found: On quadratics the measured contraction is the predicted one, for every condition number; on real data the
-predicted slope is the slope of the tail. On the non-convex side the ranking changes from problem to problem, and
+Found: On quadratics the measured contraction is the predicted one, for every condition number; ridge regression on
+real data, a quadratic too, agrees to a percent. Logistic and softmax regression are still on their way to the slope
+at their optimum, and fall a little faster. On the non-convex side the ranking changes from problem to problem, and
 where there are many minima the start decides more than the method.
 """
 

@@ -242,7 +242,7 @@ def bind(
         if name in fixed or name == "seed":
             other = "seeds are given by --seeds" if name == "seed" else f"it is also given by --set {name}=…"
             raise ValueError(f"--axis {name}=…: {other}; give it once")
-    given = {**fixed, **axes}
+    given = {**{name: [value] for name, value in fixed.items()}, **axes}
     mine = {name for name in given if name in own}
     lookup.accepts("optimizer", optimizer, make_optimizer, [name for name in given if name not in mine])
     axes = {**lookup.traceable(make_optimizer, axes), **lookup.traceable(make_problem, pick(axes, mine))}

@@ -8,7 +8,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args
 
 from sandbox.problems.problem import Problem
@@ -81,15 +83,15 @@ def accepts(kind: str, name: str, factory: Callable[..., Any], given: Iterable[s
             raise ValueError(f"{kind} {name} has no '{word}'{nearest(word, own)}; it has {', '.join(own) or 'none'}")
 
 
-def numeric(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """ValueError for text where the factory takes none; a parameter that says nothing of its type may take text."""
+def numeric(kind: str, name: str, factory: Callable[..., Any], given: Mapping[str, Iterable[Any]]) -> None:
+    """ValueError for values that are no numbers where the factory says that it takes numbers and no text."""
     for word, parameter in inspect.signature(factory).parameters.items():
-        value, said = given.get(word), parameter.annotation
-        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
-        free = {parameter.empty, Any, str}.intersection(get_args(said) or [said])
-        texts = [v for v in values if isinstance(v, str)]
-        if texts and not free and not isinstance(said, str):
-            raise ValueError(f"{kind} {name}: {word}='{texts[0]}' is text; expected a number, or True or False")
+        kinds = set(get_args(parameter.annotation) or [parameter.annotation])
+        if kinds.isdisjoint({int, float, bool}) or kinds & {Any, str}:
+            continue
+        for value in given.get(word, ()):
+            if not isinstance(value, Real) and not (value is None and NoneType in kinds):
+                raise ValueError(f"{kind} {name}: {word}={value!r} is no number; expected one, or True or False")
 
 
 def traceable(factory: Callable[..., Any], found: Mapping[str, Any]) -> dict[str, Any]:

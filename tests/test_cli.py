@@ -83,6 +83,8 @@ BAD = {  # what is typed, and words that the one line must have
     "a rate in words": (("run", "bowl", "adam", "--set", "learning_rate=fast"), "learning_rate 'fast' number"),
     "steep by name": (("run", "bowl", "adam", "--set", RATE, "--set", "b1=high"), "b1 'high' number"),
     "half a dimension": (("run", "rosenbrock", "adam", "--set", RATE, "--set", "dim=2.5"), "dim 2.5"),
+    "no rate": (("run", "bowl", "adam", "--set", "learning_rate=None"), "learning_rate None number"),
+    "a list for a rate": (("run", "bowl", "adam", "--set", "learning_rate=[0.1]"), "learning_rate [0.1] number"),
     "set twice": ((*RUN, "--set", "learning_rate=0.2"), "learning_rate twice"),
     "a setting left out": (("run", "mine.py:steep", "adam", "--set", RATE), "mine.py:steep slope"),
     "a swept rate in words": ((*SWEEP, "learning_rate=slow,fast"), "learning_rate 'slow' number"),

@@ -574,3 +574,10 @@ def test_modules_that_cannot_be_run_purely_are_refused():
         problems.from_flax(linen_mlp(), **(iris() | {"y": np.zeros(5)}))
     with pytest.raises(ValueError, match="X holds nan in row 0"):
         problems.from_flax(linen_mlp(), **(iris() | {"X": np.full((120, 4), np.nan)}))
+
+
+def test_data_with_a_nan_is_refused_by_name_and_row():
+    X = np.ones((4, 2))
+    X[2, 1] = np.nan
+    with pytest.raises(ValueError, match="mine: data X has a NaN or an infinity in row 2"):
+        problems.Problem("mine", lambda key: jnp.zeros(2), lambda p, batch: jnp.sum(batch["X"] @ p), data={"X": X})

@@ -86,25 +86,23 @@ def test_coordinates_are_as_given_and_dimensions_in_order(x64):
     np.testing.assert_array_equal(ds.step, np.arange(100))
 
 
-def test_text_functions_and_static_values_loop_over_programs():
-    def train(kind, hidden, activation, learning_rate):
-        problem = problems.digits_mlp(hidden=hidden, activation=activation)
-        return run(problem, getattr(optimizers, kind)(learning_rate), steps=3, key=jax.random.key(0), batch_size=8)
+def test_text_functions_and_static_values_loop_over_programs(x64):
+    """A word, an integer that shapes the program, and a function: each becomes a dimension with labels."""
 
-    ds = sweep(
-        train,
-        kind=["sgd", "adam"],
-        hidden=static((4,), (6, 4)),
-        activation=[jnp.tanh, jax.nn.relu],
-        learning_rate=[0.1, 0.2],
-    )
-    assert ds.value.dims == ("kind", "hidden", "activation", "learning_rate")
-    assert ds.hidden.values.tolist() == ["(4,)", "(6, 4)"]
-    assert ds.activation.values.tolist() == ["tanh", "relu"]
-    alone = jax.jit(lambda rate: train("adam", (6, 4), jax.nn.relu, rate))(0.2).value
-    np.testing.assert_allclose(
-        ds.value.sel(kind="adam", hidden="(6, 4)", activation="relu", learning_rate=0.2), alone, rtol=1e-5
-    )
+    def train(kind, dim, wall, learning_rate):
+        valley = problems.Problem("valley", lambda key: jnp.ones(dim), lambda x: jnp.sum(wall(x)) ** 2)
+        return run(valley, getattr(optimizers, kind)(learning_rate), steps=2, key=jax.random.key(0))
+
+    walls = [jnp.tanh, jnp.sin]
+    ds = sweep(train, kind=["sgd", "lion"], dim=static(2, 3), wall=walls, learning_rate=[0.1, 0.2])
+    assert ds.value.dims == ("kind", "dim", "wall", "learning_rate")
+    assert ds.wall.values.tolist() == ["tanh", "sin"]
+    assert ds.dim.values.tolist() == [2, 3]
+    alone = train("lion", 3, jnp.sin, 0.2).value
+    np.testing.assert_allclose(ds.value.sel(kind="lion", dim=3, wall="sin", learning_rate=0.2), alone, rtol=1e-12)
+    mixed = sweep(lambda a, b: a * (len(b) if isinstance(b, tuple) else 1), a=[2.0], b=static((4,), (6, 4), None))
+    assert mixed.b.values.tolist() == ["(4,)", "(6, 4)", "None"]
+    assert mixed.value.values.tolist() == [[2, 4, 2]]
 
 
 def test_a_problem_can_be_built_inside_the_sweep(x64):
@@ -180,6 +178,12 @@ def test_a_sharded_program_has_no_collectives():
         assert word not in executable.as_text()
 
 
+def test_a_plan_from_a_larger_machine_runs_on_the_devices_that_there_are(x64):
+    axes = dict(learning_rate=[0.01, 0.1, 0.2], seed=[0, 1], b1=[0.9])
+    small, large = (sweep(rosenbrock, **axes, plan=Plan(1, 6, devices)) for devices in (2, 6))
+    xarray.testing.assert_equal(small, large)
+
+
 def test_groups_share_their_outer_axes_and_chunks_are_whole():
     lanes = {"seed": np.repeat(np.arange(3), 5), "learning_rate": np.tile(np.geomspace(0.1, 1, 5), 3)}
     plan = Plan(width=2, groups=4, devices=2, outer=("seed",))
@@ -225,6 +229,7 @@ BAD = {
     "an axis given twice": (lambda: sweep(lambda a: a, points=sobol(4, a=log(1, 2)), a=[1.0]), "given twice"),
     "points of a list": (lambda: sobol(4, a=choice(1, 2)), "drawn from a range"),
     "no points": (lambda: sobol(0, a=log(1, 2)), "whole number of points"),
+    "a plan that is none": (lambda: sweep(lambda a: a, a=[1.0], plan=3), "plan=3"),
     "an unknown thing to keep": (lambda: sweep(lambda a: a, a=[1.0], keep="all"), "keep="),
     "a function of nothing": (lambda: sweep(lambda a: None, a=[1.0]), "returned NoneType"),
     "results of two shapes": (

@@ -92,10 +92,10 @@ def arrange(lanes: dict[str, np.ndarray], plan: Plan) -> Int[np.ndarray, "groups
 
 def compiled(program: Traced, plan: Plan) -> Callable[[dict[str, np.ndarray]], list[jax.Array]]:
     """The program over one chunk: axis values, each (chunk,) → the flat outputs, each (chunk, …). No device waits for
-    another: there is no collective in it."""
-    mesh = jax.make_mesh(
-        (plan.devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.devices()[: plan.devices]
-    )
+    another: there is no collective in it. A plan from a larger machine runs on as many devices as there are."""
+    available = min(plan.devices, len(jax.devices()))
+    devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
+    mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
     along = tuple(None if name in plan.outer else 0 for name in program.names)
 
     def group(consts: tuple, number: jax.Array, values: tuple) -> list[jax.Array]:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 from sandbox.regularizers import Regularizer
 from sandbox.types import Batch, Key, Metrics, Params, Scalar
 
@@ -49,6 +52,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", _three_arguments(self.loss))
+        _finite(self.name, self.data)
 
     def objective(self, params: Params, batch: Batch = None, key: Key | None = None) -> Scalar:
         """loss + penalty on a batch; on all data where none is given."""
@@ -79,3 +83,14 @@ def _three_arguments(loss: Callable[..., Scalar]) -> Callable[..., Scalar]:
     if len(kinds) == 2:
         return lambda params, batch, key: loss(params, batch)
     return lambda params, batch, key: loss(params)
+
+
+def _finite(name: str, data: Batch) -> None:
+    """ValueError for data, as it lies in memory, with a NaN or an infinity: every step on it would diverge."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
+        if isinstance(leaf, np.ndarray) and np.issubdtype(leaf.dtype, np.inexact) and not np.isfinite(leaf).all():
+            row = int(np.argwhere(~np.isfinite(leaf))[0][0]) if leaf.ndim else 0
+            where = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(
+                f"{name}: data {where} has a NaN or an infinity in row {row}; clean it, or leave the row out"
+            )

@@ -47,6 +47,8 @@ def sweep(
     """
     if keep not in (None, "params"):
         raise ValueError(f"keep={keep!r}: expected None or 'params'")
+    if plan is not None and not isinstance(plan, Plan):
+        raise ValueError(f"plan={plan!r}: expected a sandbox.engine.lanes.Plan, or None to have one chosen")
     if not axes and points is None:
         raise ValueError("sweep needs an axis, like learning_rate=log(1e-4, 1.0, 64)")
     where = space(axes, points)
