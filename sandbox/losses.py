@@ -55,8 +55,8 @@ def softmax_cross_entropy(
     if q.ndim == 1:
         return jnp.sum(q.astype(z.dtype) * (log_sum - (z - top)))
     # Taken from z itself, not from z − top: the gather then waits for nothing, a sixth of a small network's step.
-    known = (q >= 0) & (q < z.size)
-    return jnp.where(known, log_sum - (z[q] - top), jnp.nan)
+    own = jnp.where((q >= 0) & (q < z.size), z[q], jnp.nan)
+    return log_sum - (own - top)
 
 
 def hinge(score: Float[ArrayLike, ""], target: Shaped[ArrayLike, ""]) -> Float[Array, ""]:

@@ -21,7 +21,7 @@ from sandbox.engine.program import Cost, Traced
 NEAR, FAR = 384 << 10, 8 << 20  # bytes of a core's near caches, and of its share of the far one
 SECONDS = 2.0  # that a chunk should take: long against the 10 ms that writing it costs, short to lose
 STORED_CHUNKS = 8  # at least, where results are stored, so that a kill loses an eighth
-TOGETHER = 8  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
+TOGETHER = 4  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
 
 
 class Plan(NamedTuple):

@@ -11,10 +11,7 @@ import numpy as np
 from jax.extend import core
 
 KEYED = {"random_seed", "random_wrap", "random_fold_in", "random_split", "random_bits", "threefry2x32"}
-FLOPS, BYTES = (
-    2e10,
-    4e9,
-)  # per second and core, of matrix products and of everything else: to an order of magnitude
+FLOPS, BYTES = 1e11, 2e10  # a second on one core, of matrix products and of everything else, very roughly
 
 
 class Cost(NamedTuple):
