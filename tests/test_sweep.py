@@ -1,5 +1,9 @@
 """sweep: every lane is the run alone, no lane notices another, and datasets are labelled as they were asked for."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -182,6 +186,14 @@ def test_a_plan_from_a_larger_machine_runs_on_the_devices_that_there_are(x64):
     axes = dict(learning_rate=[0.01, 0.1, 0.2], seed=[0, 1], b1=[0.9])
     small, large = (sweep(rosenbrock, **axes, plan=Plan(1, 6, devices)) for devices in (2, 6))
     xarray.testing.assert_equal(small, large)
+
+
+@pytest.mark.parametrize("arranged", [True, False])
+def test_a_backend_started_with_fewer_cores_is_mentioned_once(arranged):
+    call = "sandbox.use_all_cores();" if arranged else ""
+    code = f"import jax, sandbox; {call} from sandbox.sweeps import sweep; [sweep(lambda a: a, a=[1.0]) for _ in '12']"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert said.count("sandbox.use_all_cores()") == (0 if arranged or len(os.sched_getaffinity(0)) == 1 else 1)
 
 
 def test_groups_share_their_outer_axes_and_chunks_are_whole():

@@ -6,8 +6,10 @@ another on a device (lax.map) and are spread over all devices (shard_map); a chu
 program, and the unit that is written, resumed and counted by the progress bar.
 """
 
+import functools
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -76,6 +78,15 @@ def choose(
         f"about {cost.seconds:.1e} s a lane"
     )
     return Plan(width, per_call * devices, devices, outer, reason)
+
+
+@functools.cache
+def mention_idle_cores() -> None:
+    """Say, once in a process, how to get the cores that JAX was started without."""
+    cores = len(os.sched_getaffinity(0))
+    if jax.default_backend() == "cpu" and len(jax.devices()) < cores:
+        used = f"{len(jax.devices())} of {cores} cores"
+        warnings.warn(f"on {used}: call sandbox.use_all_cores() before the first JAX operation for all", stacklevel=3)
 
 
 def arrange(lanes: dict[str, np.ndarray], plan: Plan) -> Int[np.ndarray, "groups width"]:

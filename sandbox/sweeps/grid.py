@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sandbox import store as stores
-from sandbox.engine.lanes import Plan, arrange, choose
+from sandbox.engine.lanes import Plan, arrange, choose, mention_idle_cores
 from sandbox.sweeps import recipe as recipes
 from sandbox.sweeps.lane import Program, program
 from sandbox.sweeps.progress import bar
@@ -51,6 +51,7 @@ def sweep(
         raise ValueError(f"plan={plan!r}: expected a sandbox.engine.lanes.Plan, or None to have one chosen")
     if not axes and points is None:
         raise ValueError("sweep needs an axis, like learning_rate=log(1e-4, 1.0, 64)")
+    mention_idle_cores()
     where = space(axes, points)
     programs = {
         labels: program(fn, {n: where.static[n][v] for n, v in labels}, where, keep) for labels in _static(where)
