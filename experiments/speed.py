@@ -113,7 +113,7 @@ def python_loop(problem: Any, rates: np.ndarray, key: jax.Array) -> Callable[[],
 
     def loop() -> Any:
         results = []
-        for rate in rates:
+        for rate in map(jnp.asarray, rates):
             params = jax.tree.map(jnp.copy, start)
             state, at, k, trace = optax.adam(rate).init(params), jnp.array(-1), jnp.array(0), []
             for rows in table:

@@ -37,7 +37,7 @@ def main() -> None:
     """Run the command line; every error of the user's is one line and exit code 2."""
     try:
         app()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OverflowError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -148,7 +148,7 @@ def sweep(
     names = list(axes)
     stacked = ds[["value", "status"]].stack(at=names) if names else ds[["value", "status"]].expand_dims(at=1)
     table = stacked.transpose("at", "seed")
-    median = table.value.median("seed").values
+    median = table.value.median("seed", skipna=False).values
     order = [i for i in median.argsort() if median[i] == median[i]][:8]
     rows = []
     for i in order:

@@ -57,11 +57,11 @@ def _making(kind: str, name: str, make: Any) -> Callable[..., Any]:
 
 def from_file(kind: str, file: Path, attribute: str) -> Any:
     """What a Python file calls `attribute`."""
-    spec = importlib.util.spec_from_file_location(file.stem, file) if file.is_file() else None
+    spec = importlib.util.spec_from_file_location(f"_sandbox_{file.stem}", file) if file.is_file() else None
     if spec is None or spec.loader is None:
         raise ValueError(f"{file}: no such Python file; a {kind} of your own is written file.py:name")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:

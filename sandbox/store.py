@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 FORMAT = 1
+SLASH = "∕"  # stands in names on disk for the slash of a path, which would make a group inside the group
 ABSENT = -1  # status of a lane that is not computed
 
 
@@ -53,7 +54,7 @@ def create(
         with _quiet():
             group: Any = zarr.open_group(making, mode="w-", zarr_format=3)
             for name, v in variables.items():
-                _array(group, name, ("lane", *v.dims), (0, *v.shape), (chunk, *v.shape), np.dtype(v.dtype))
+                _array(group, _flat(name), ("lane", *v.dims), (0, *v.shape), (chunk, *v.shape), np.dtype(v.dtype))
             for name, values in lanes.items():
                 _array(group, name, ("lane",), (0,), (chunk,), values.dtype)
             _grow(group, lanes, 0)
@@ -81,12 +82,13 @@ def write(path: str | os.PathLike, start: int, block: dict[str, np.ndarray]) -> 
     with _quiet(), _writable(Path(path)), zarr.config.set({"array.write_empty_chunks": True}):
         group: Any = zarr.open_group(path, mode="r+")
         for name in sorted(block, key=lambda name: name == "status"):
-            group[name][start : start + len(block[name])] = block[name]
+            group[_flat(name)][start : start + len(block[name])] = block[name]
 
 
 def annotate(path: str | os.PathLike, recipe: dict[str, Any]) -> None:
     """Replace the recipe."""
-    _commit(Path(path), recipe)
+    with _writable(Path(path)):
+        _commit(Path(path), recipe)
 
 
 def recipe(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -137,7 +139,8 @@ def read(path: str | os.PathLike) -> Any:
             ds = xarray.open_zarr(path, chunks=None).load()
     except ValueError as error:
         raise ValueError(f"{path}: a chunk is damaged ({error}); remove its files and sweep again") from error
-    return ds.assign_coords({name: ("lane", _plain(ds[name].values)) for name in ds.attrs["coordinates"]})
+    ds = ds.assign_coords({name: ("lane", _plain(ds[name].values)) for name in ds.attrs["coordinates"]})
+    return ds.rename({name: name.replace(SLASH, "/") for name in ds.data_vars})
 
 
 def open(path: str | os.PathLike) -> Any:
@@ -217,6 +220,11 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+def _flat(name: str) -> str:
+    """A name as one folder's."""
+    return name.replace("/", SLASH)
 
 
 def _array(group: Any, name: str, dims: tuple[str, ...], shape: tuple, chunks: tuple, dtype: np.dtype) -> None:

@@ -16,7 +16,7 @@ import xarray
 from sandbox import optimizers, problems, store
 from sandbox.engine import run
 from sandbox.engine.lanes import Plan
-from sandbox.sweeps import log, sobol, sweep
+from sandbox.sweeps import log, sobol, static, sweep
 
 
 def train(learning_rate, seed):
@@ -183,6 +183,23 @@ def test_two_writers_cannot_meet(tmp_path):
     sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
     with store.writing(tmp_path / "s"), pytest.raises(ValueError, match="another process"):
         sweep(train, **AXES, store=tmp_path / "s")
+
+
+def test_params_that_are_a_tree_are_kept_too(tmp_path):
+    """A network's parameters have paths, and a path is not a name of a folder."""
+    kept = sweep(train, **AXES, plan=PLAN, keep="params", store=tmp_path / "s")
+    same(kept, sweep(train, **AXES, plan=PLAN, keep="params"))
+    assert kept["params/0/w"].shape == (3, 4, 4, 64)
+    assert sweep(train, **AXES, keep="params", store=tmp_path / "s").attrs["lanes_computed"] == 0
+
+
+def test_other_names_of_results_and_other_kinds_of_values_are_another_program(tmp_path):
+    sweep(lambda a: {"x": 2 * a}, a=[1.0], store=tmp_path / "s")
+    with pytest.raises(ValueError, match="another program"):
+        sweep(lambda a: {"y": 2 * a}, a=[1.0, 2.0], store=tmp_path / "s")
+    sweep(lambda a, n: a * n, a=[1.0], n=static(1, 2), store=tmp_path / "t")
+    with pytest.raises(ValueError, match="another type"):
+        sweep(lambda a, n: a * n, a=[1.0], n=static(0.5), store=tmp_path / "t")
 
 
 SCRIPT = textwrap.dedent(

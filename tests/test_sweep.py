@@ -159,6 +159,18 @@ def test_a_rebound_name_is_not_remembered_and_a_repeated_call_is_not_traced_agai
     assert len(traces) == 2
 
 
+STEEPNESS = 1.0
+
+
+def test_a_global_inside_a_loss_is_noticed(monkeypatch):
+    """The loss sits in a Problem, in the closure of the swept function: as in every notebook."""
+    valley = problems.Problem("valley", lambda key: jnp.ones(1), lambda x: STEEPNESS * x[0] ** 2)
+    train = lambda learning_rate: run(valley, optimizers.sgd(learning_rate), steps=1, key=jax.random.key(0))
+    for steepness in (1.0, 3.0):
+        monkeypatch.setitem(globals(), "STEEPNESS", steepness)
+        np.testing.assert_allclose(sweep(train, learning_rate=[0.1]).loss.item(), steepness, rtol=1e-6)
+
+
 def test_the_axes_that_feed_random_keys_are_found():
     """Those lanes that share them share their minibatch; through loops, conditions and inner functions."""
 

@@ -152,9 +152,7 @@ def _on_disk(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """The same from a store, once every wanted lane is in it; with its recipe."""
     wanted = where.lanes()
-    marks = {
-        " ".join(f"{n}={v}" for n, v in labels) or "program": p.traced.fingerprint for labels, p in programs.items()
-    }
+    marks = {" ".join(f"{n}={v}" for n, v in labels) or "program": p.fingerprint for labels, p in programs.items()}
     new = recipes.describe(where, plan, marks)
     if stores.recipe(path) is None:
         stores.create(path, new, variables, _take(wanted, _order(wanted, programs, plan)), plan.chunk)
@@ -170,6 +168,10 @@ def _on_disk(
             if (stores.match({n: absent[n] for n in where.dims}, {n: table[n] for n in where.dims}) >= 0).any():
                 raise stores.OtherProgram(
                     f"{path} holds other points under the same numbers; give this sweep another store"
+                )
+            if any(absent[name].dtype.kind != table[name].dtype.kind for name in absent):
+                raise stores.OtherProgram(
+                    f"{path} has axes of another type (whole numbers, others or text); give new ones another store"
                 )
             recipe = recipes.merge(recipe, new)
             stores.extend(path, recipe, _take(absent, _order(absent, programs, plan)))

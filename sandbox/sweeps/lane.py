@@ -1,5 +1,6 @@
 """One lane: what the swept function returns, as named arrays with named dimensions, traced once."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,12 @@ class Program:
         return {
             name: Variable(dims, shapes[name].shape, str(shapes[name].dtype)) for name, dims in self.traced.out.dims
         }
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what is computed, and of what the results are called."""
+        names = repr((self.traced.out.dims, self.traced.out.every))
+        return hashlib.sha256((self.traced.fingerprint + names).encode()).hexdigest()
 
     def executable(self, plan: Plan) -> Callable:
         """Chunk of axis values → flat outputs, compiled at the first call."""

@@ -18,7 +18,8 @@ def meaning(x: Any, keep: list[Any], home: str | None = None, seen: frozenset[in
     """A hashable value that differs whenever calling x may differ; raises Changeable where there is none.
 
     Numbers, text and containers count by content, functions of the module `home` by their code and by what they refer
-    to, everything immutable by identity; `keep` collects what must stay alive for an identity to stay its own.
+    to, other functions by what they hold, everything immutable by identity; `keep` collects what must stay alive for an
+    identity to stay its own. Attributes of attributes of modules (`package.module.RATE`) are not followed.
     """
     if id(x) in seen:
         return "itself"
@@ -37,6 +38,11 @@ def meaning(x: Any, keep: list[Any], home: str | None = None, seen: frozenset[in
         return "method", of(x.__func__), of(x.__self__)
     if isinstance(x, types.FunctionType) and (home is None or x.__module__ == home):
         return _function(x, functools.partial(of, home=x.__module__))
+    if dataclasses.is_dataclass(x) and not isinstance(x, type) and x.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return type(x).__qualname__, tuple(of(getattr(x, field.name)) for field in dataclasses.fields(x))
+    if isinstance(x, types.FunctionType):  # of another module: its code stays, what it holds may be the user's
+        keep.append(x)
+        return id(x), tuple(of(cell.cell_contents) for cell in x.__closure__ or ())
     if _immutable(x):
         keep.append(x)
         return id(x)
@@ -45,15 +51,9 @@ def meaning(x: Any, keep: list[Any], home: str | None = None, seen: frozenset[in
 
 def _immutable(x: Any) -> bool:
     """Whether x can be trusted to mean the same as long as it is the same object."""
-    if isinstance(x, jax.Array | type | range | types.ModuleType | types.FunctionType | types.BuiltinFunctionType):
+    if isinstance(x, jax.Array | type | range | types.ModuleType | types.BuiltinFunctionType):
         return True
-    if type(x).__module__.partition(".")[0] in {
-        "jax",
-        "jaxlib",
-        "numpy",
-    }:  # compiled functions, ufuncs, dtypes
-        return True
-    return dataclasses.is_dataclass(x) and x.__dataclass_params__.frozen  # type: ignore[union-attr]
+    return type(x).__module__.partition(".")[0] in {"jax", "jaxlib", "numpy"}  # compiled functions, ufuncs, dtypes
 
 
 def _function(fn: types.FunctionType, of: Any) -> Any:
