@@ -138,12 +138,10 @@ def sweep(
     from sandbox import lookup, sweeps
 
     whole("seeds", seeds)
-    if figure and not found:
-        raise ValueError(
-            "--figure draws the objective along an axis; give one, like --axis learning_rate=log:1e-4:1:64"
-        )
     lookup.drawable(figure)
     found = lookup.axes(axis or [])
+    if figure and not found:
+        raise ValueError("--figure draws the objective along an axis: give --axis learning_rate=log:1e-4:1:64, or so")
     train, axes, _ = bind(problem, optimizer, set_, found, steps, batch_size)
     with start(x64):
         ds = sweeps.sweep(train, **axes, seed=range(seeds), store=store, memory=memory)
