@@ -1,8 +1,10 @@
 """Each optimizer beside its Optax twin, step by step in double precision: what `sandbox validate` prints."""
 
+import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +13,29 @@ import numpy as np
 from sandbox import tree
 from sandbox.optimizers import catalogue
 from sandbox.optimizers.base import Optimizer
-from sandbox.types import Params
+from sandbox.optimizers.schedules import cosine_decay, exponential_decay
+from sandbox.types import Array, Params, Schedule
 
 STEPS = 13
 TOLERANCE = 1e-9  # relative, in float64: room for another order of rounding, none for another formula
 SHAPES = {"block": (128, 130), "bias": (5,)}
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+CURVES = {  # φ, of the losses scale · Σ φ(x − centre, slope)
+    "linear": lambda u, s: s * u,
+    "quadratic": lambda u, s: s**2 * u**2 / 2,
+    "waves": lambda u, s: s**2 * (1 - jnp.cos(u)),
+}
+RANGES = {  # where parity looks for each argument, away from its default
+    "learning_rate": (0.01, 0.3),
+    "weight_decay": (0.02, 0.3),
+    "b1": (0.6, 0.85),
+    "b2": (0.7, 0.95),
+    "b3": (0.7, 0.98),
+    "decay": (0.5, 0.85),
+    "momentum": (0.4, 0.8),
+    "eps": (1e-4, 1e-2),
+    "eps_root": (1e-5, 1e-3),
+}
 
 
 class Row(NamedTuple):
@@ -34,81 +53,195 @@ class Row(NamedTuple):
 
 
 def validate(names: Iterable[str] | None = None) -> list[Row]:
-    """One row for each of the named optimizers, or for all. Raises ValueError for an unknown name."""
+    """A row for each of the named optimizers, or for all. Raises ValueError for an unknown name."""
+    return list(rows(names))
+
+
+def rows(names: Iterable[str] | None = None) -> Iterator[Row]:
+    """The rows of `validate`, one after the other as they are ready."""
     chosen = catalogue.names() if names is None else list(names)
     entries = [catalogue.find(name) for name in chosen]
-    with jax.enable_x64(True):
-        return [_row(name, entry) for name, entry in zip(chosen, entries, strict=True)]
+    return (_row(name, entry) for name, entry in zip(chosen, entries, strict=True))
 
 
-def deviation(optimizer: Optimizer, twin: Optimizer, seed: int = 0, steps: int = STEPS) -> float:
-    """The largest |a − b| / max |b| over the leaves of the updates and the params, over all steps of both trajectories.
+def twin(name: str) -> tuple[Callable[..., Any], str]:
+    """The Optax factory that takes the same arguments and must agree, and what it is called."""
+    import optax
+    import optax.contrib
+
+    if name in TWINS:
+        return TWINS[name](optax)
+    module = optax if hasattr(optax, name) else optax.contrib
+    return getattr(module, name), name
+
+
+TWINS: dict[str, Callable[[Any], tuple[Callable[..., Any], str]]] = {  # where it goes by another name or is wrong
+    "gradient_descent": lambda optax: (optax.sgd, "sgd"),
+    "heavy_ball": lambda optax: (
+        lambda learning_rate, momentum=0.9, accumulator_dtype=None: optax.sgd(
+            learning_rate, momentum, False, accumulator_dtype
+        ),
+        "sgd(momentum)",
+    ),
+    "nesterov": lambda optax: (
+        lambda learning_rate, momentum=0.9, accumulator_dtype=None: optax.sgd(
+            learning_rate, momentum, True, accumulator_dtype
+        ),
+        "sgd(momentum, nesterov)",
+    ),
+    "ema_momentum": lambda optax: (
+        lambda learning_rate, decay=0.9: optax.chain(
+            optax.ema(decay, debias=False), optax.scale_by_learning_rate(learning_rate)
+        ),
+        "ema, scaled",
+    ),
+}
+
+
+def settings(name: str) -> list[dict[str, Any]]:
+    """Arguments to compare with: the example; twice every number elsewhere, switches flipped and rates on a schedule;
+    and the same once for each of the entry's variants."""
+    entry = catalogue.find(name)
+    parameters = inspect.signature(entry.factory).parameters
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+
+    def drawn(flip: bool) -> dict[str, Any]:
+        arguments = dict(entry.example)
+        for p in parameters.values():
+            default = entry.example.get(p.name, p.default)
+            if isinstance(default, bool):
+                arguments[p.name] = default ^ flip
+            elif p.name in (*RANGES, *entry.ranges) and (isinstance(default, int | float) or p.name in entry.ranges):
+                number = float(rng.uniform(*{**RANGES, **entry.ranges}[p.name]))
+                scheduled = flip and Schedule in get_args(p.annotation)
+                arguments[p.name] = _schedule(p.name, number) if scheduled else number
+            elif p.name.endswith("mask") and flip:
+                arguments[p.name] = _weights_and_not_biases
+        return arguments
+
+    return [entry.example, drawn(flip=False), drawn(flip=True), *({**drawn(False), **v} for v in entry.variants)]
+
+
+def deviation(optimizer: Optimizer, twin: Optimizer, needs: tuple = (), seed: int = 0, steps: int = STEPS) -> float:
+    """The largest |a − b| / max |b| over the leaves of updates and params, over all steps, on each of the losses.
 
     NaN against a number is infinitely far; so are two trajectories of different shapes. Call it in double precision.
     """
-    ours, theirs = trajectory(optimizer, seed, steps), trajectory(twin, seed, steps)
-    return max(_distance(a, b) for pair in zip(ours, theirs, strict=True) for a, b in _leaves(*pair))
+    worst = 0.0
+    for curve in CURVES:
+        ours, theirs = (trajectory(o, needs, curve, seed, steps) for o in (optimizer, twin))
+        pairs = zip(ours, theirs, strict=True)
+        worst = max(worst, *(_distance(a, b) for pair in pairs for a, b in _leaves(*pair)))
+    return worst
 
 
-def trajectory(optimizer: Optimizer, seed: int = 0, steps: int = STEPS) -> list[tuple[Params, Params]]:
-    """(updates, params) after each step, on a fixed stream of gradients.
+def trajectory(
+    optimizer: Optimizer, needs: tuple = (), curve: str = "linear", seed: int = 0, steps: int = STEPS
+) -> list[tuple[Params, Params]]:
+    """(updates, params) after each step on a fixed sequence of losses.
 
-    A block of 128×130 and a vector; each step's gradients are scaled by 10^U(−3, 1), and one
-    coordinate of every array is exactly zero in every third step, where division and sign are easily wrong.
+    A block of 128×130 and a vector; each step's loss is scaled by 10^U(−3, 1), and in every third step it does not
+    depend on one coordinate of every array, where division by the gradient and its sign are easily wrong.
     """
-    params, stream = _gradients(seed, steps)
+    params, losses = _losses(curve, seed, steps)
     state = optimizer.init(params)
     path = []
-    for grads in stream:
-        updates, state = optimizer.update(grads, state, params)
+    for loss in losses:
+        updates, state = advance(optimizer, loss, state, params, needs)
         params = tree.add(params, updates)
         path.append((updates, params))
     return path
 
 
-def _gradients(seed: int, steps: int) -> tuple[Params, list[Params]]:
-    """Parameters and a gradient for each step."""
+def advance(optimizer: Any, loss: Callable[[Params], Array], state: Any, params: Params, needs: tuple = ()) -> tuple:
+    """One update on the loss, a `jax.tree_util.Partial`, with the extra arguments that the optimizer needs.
+
+    Where those are "examples", the gradients are those of three, stacked.
+    """
+    objective = lambda x, *_, **__: loss(x)
+    value, grads = _value_and_grad(loss, params)
+    grads = jax.tree.map(jnp.conj, grads)
+    if "examples" in needs:
+        grads = jax.tree.map(lambda g: jnp.stack([0.5 * g, 2.0 * g, -g]), grads)
+    known = {
+        "value": value,
+        "grad": grads,
+        "value_fn": objective,
+        "obj_fn": objective,
+        "grad_fn": lambda x, *_: jax.tree.map(jnp.conj, jax.grad(objective)(x)),
+    }
+    return optimizer.update(grads, state, params, **{name: known[name] for name in needs if name in known})
+
+
+@functools.cache
+def _losses(curve: str, seed: int, steps: int) -> tuple[Params, list[Callable[[Params], Array]]]:
+    """Parameters and a loss for each step."""
     rng = np.random.default_rng(seed)
-    draw = lambda scale: {k: scale * rng.normal(size=shape) for k, shape in SHAPES.items()}
-    params, stream = draw(1.0), [draw(10 ** rng.uniform(-3, 1)) for _ in range(steps)]
-    for grads in stream[2::3]:
-        for g in grads.values():
-            g[(0,) * g.ndim] = 0.0
-    return jax.tree.map(jnp.asarray, (params, stream))
+    draw = lambda: {k: rng.normal(size=shape) for k, shape in SHAPES.items()}
+
+    def loss(k: int) -> Callable[[Params], Array]:
+        centre, slope, scale = draw(), draw(), 10 ** rng.uniform(-3, 1)
+        if k % 3 == 2:
+            for s in slope.values():
+                s[(0,) * s.ndim] = 0.0
+        return jax.tree_util.Partial(LOSSES[curve], *jax.tree.map(jnp.asarray, (centre, slope, scale)))
+
+    return jax.tree.map(jnp.asarray, draw()), [loss(k) for k in range(steps)]
+
+
+@jax.jit
+def _value_and_grad(loss: Callable[[Params], Array], params: Params) -> tuple[Array, Params]:
+    """Compiled once for all losses on one curve: what they are made of is data."""
+    return jax.value_and_grad(loss)(params)
+
+
+def _loss(curve: Callable, centre: Params, slope: Params, scale: Array, params: Params) -> Array:
+    """scale · Σ φ(x − centre, slope), over all entries of all leaves."""
+    sums = jax.tree.map(lambda x, c, s: jnp.sum(curve(x - c, s)), params, centre, slope)
+    return scale * jnp.sum(jnp.stack(jax.tree.leaves(sums)))
+
+
+LOSSES = {name: functools.partial(_loss, curve) for name, curve in CURVES.items()}
 
 
 def _row(name: str, entry: catalogue.Entry) -> Row:
-    cases = [deviation(entry.factory(**kw), entry.twin(**kw), seed) for seed, kw in enumerate(entry.settings)]
-    worst = max(cases)
-    dtypes = all(keeps_dtypes(entry.factory(**entry.example), dtype) for dtype in DTYPES)
-    traced = all(traces(entry.factory, kw) for kw in entry.settings)
+    with jax.enable_x64(True):
+        other, twin_name = twin(name)
+        cases = settings(name)
+        distances = [deviation(entry.factory(**kw), other(**kw), entry.needs, seed) for seed, kw in enumerate(cases)]
+        dtypes = all(keeps_dtypes(entry.factory(**entry.example), dtype, entry.needs) for dtype in DTYPES)
+        traced = all(traces(entry.factory, kw, entry.needs) for kw in cases[1:3])
+    worst = max(distances)
     passed = worst <= TOLERANCE and dtypes and traced
-    return Row(name, entry.paper, entry.twin_name, len(cases), worst, dtypes, traced, entry.deviations, passed)
+    count = len(cases) * len(CURVES)
+    return Row(name, entry.paper, twin_name, count, worst, dtypes, traced, entry.deviations, passed)
 
 
-def keeps_dtypes(optimizer: Optimizer, dtype: str) -> bool:
+def keeps_dtypes(optimizer: Optimizer, dtype: str, needs: tuple = ()) -> bool:
     """Updates have the gradient's dtype, the state never changes its type, and a zero gradient gives finite updates."""
     params = {"bias": jnp.ones(SHAPES["bias"], dtype)}
-    grads = tree.zeros_like(params)
+    flat = jax.tree_util.Partial(lambda p: 0 * jnp.sum(jnp.real(p["bias"])).astype(jnp.float32))
+    step = lambda state: advance(optimizer, flat, state, params, needs)
     state = optimizer.init(params)
-    updates, after = jax.eval_shape(optimizer.update, grads, state, params)
+    updates, after = jax.eval_shape(step, state)
     kept = _types(updates) == _types(params) and _types(after) == _types(state)
-    return kept and bool(tree.all_finite(optimizer.update(grads, state, params)[0]))
+    return kept and bool(tree.all_finite(step(state)[0]))
 
 
-def traces(factory: Callable[..., Optimizer], settings: dict[str, Any]) -> bool:
+def traces(factory: Callable[..., Optimizer], settings: dict[str, Any], needs: tuple = ()) -> bool:
     """Whether the trajectory is the same when every float hyper-parameter, given or default, is a tracer."""
     defaults = {n: p.default for n, p in inspect.signature(factory).parameters.items() if p.default is not p.empty}
     arguments = {**defaults, **settings}
     floats = {n: value for n, value in arguments.items() if isinstance(value, float)}
     static = {n: value for n, value in arguments.items() if n not in floats}
-    params, stream = {"x": jnp.array([0.5, -2.0])}, jnp.array([[1.0, -3.0], [0.0, 0.2]])
+    losses = [jax.tree_util.Partial(loss) for loss in (_bowl, _valley)]
 
     def last(floats: dict[str, Any]) -> Params:
         optimizer = factory(**static, **floats)
-        x, state = params, optimizer.init(params)
-        for g in stream:
-            updates, state = optimizer.update({"x": g}, state, x)
+        x = {"x": jnp.array([0.5, -2.0])}
+        state = optimizer.init(x)
+        for loss in losses:
+            updates, state = advance(optimizer, loss, state, x, needs)
             x = tree.add(x, updates)
         return x
 
@@ -117,6 +250,24 @@ def traces(factory: Callable[..., Optimizer], settings: dict[str, Any]) -> bool:
     except jax.errors.ConcretizationTypeError:
         return False
     return _distance(traced["x"][0], last(floats)["x"]) <= TOLERANCE
+
+
+def _bowl(p: Params) -> Array:
+    return jnp.sum(p["x"] ** 2)
+
+
+def _valley(p: Params) -> Array:
+    return (p["x"][1] - 0.1) ** 2
+
+
+def _schedule(name: str, number: float) -> Schedule:
+    """A rate falls on half a cosine, anything else by steps."""
+    return cosine_decay(number, 9, 0.1, 0.7) if name == "learning_rate" else exponential_decay(number, 3, 0.5)
+
+
+def _weights_and_not_biases(params: Params) -> Any:
+    """A mask: matrices yes, vectors and numbers not."""
+    return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
 def _types(values: Any) -> list[tuple]:

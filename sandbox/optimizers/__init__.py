@@ -1,10 +1,13 @@
 """How it is minimised: (init, update) pairs, the simplest family first."""
 
 from sandbox.optimizers import schedules
-from sandbox.optimizers.adaptive import adagrad, adam, adamw, lion, rmsprop
-from sandbox.optimizers.base import Optimizer, chain, eval_params, leafwise, projected, proximal
+from sandbox.optimizers.adaptive import adagrad, rmsprop
+from sandbox.optimizers.base import Optimizer, chain, eval_params, hyperparameters, leafwise, treewise
 from sandbox.optimizers.catalogue import Entry, find, names
+from sandbox.optimizers.followed import projected, proximal
 from sandbox.optimizers.gradient import ema_momentum, gradient_descent, heavy_ball, nesterov, sgd
+from sandbox.optimizers.moments import adam, adamw
+from sandbox.optimizers.sign import lion
 
 __all__ = [
     "Entry",
@@ -18,6 +21,7 @@ __all__ = [
     "find",
     "gradient_descent",
     "heavy_ball",
+    "hyperparameters",
     "leafwise",
     "lion",
     "names",
@@ -27,4 +31,5 @@ __all__ = [
     "rmsprop",
     "schedules",
     "sgd",
+    "treewise",
 ]

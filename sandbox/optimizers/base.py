@@ -1,9 +1,10 @@
-"""The lift from one array to a tree; chain, and what may follow a step."""
+"""The lift from one array to a tree; chain; and what an optimizer remembers of its arguments."""
 
 import functools
+import inspect
 from collections import Counter, namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ParamSpec, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from sandbox.types import Array, Params, Scalar, Schedule
 
 HALF = (jnp.dtype("float16"), jnp.dtype("bfloat16"))
+Arguments = ParamSpec("Arguments")
 
 
 class Optimizer(Protocol):
@@ -24,33 +26,26 @@ class Optimizer(Protocol):
     update: Callable[..., tuple[Params, Any]]
 
 
-class Following(NamedTuple):
-    """The state of an optimizer whose steps are followed by a map of the parameters."""
-
-    count: Array  # type: ignore[assignment]  # of updates: tuple.count is not missed
-    inner: Any
-
-
 def leafwise(
     init: Callable,
     update: Callable,
     step_size: Scalar | Schedule | None = None,
     *,
-    mask: Any = None,
+    masks: tuple = (),
 ) -> Optimizer:
     """The optimizer whose recursion for one array is (init, update).
 
-    init(x) → memory                               a NamedTuple of arrays; of x only shape and dtype are sure
-    update(t, g, memory, x) → (update, memory)     t = 1, 2, …; x is None where the caller gives no params
+    init(x) → memory                                       a NamedTuple of arrays; of x only shape and dtype are sure
+    update(t, g, memory, x, *marks) → (update, memory)     t = 1, 2, …; x is None where the caller gives no params
 
     The state is one NamedTuple: `count`, then the fields of the memory, each a tree like the parameters.
     The recursion computes in at least float32, under standard promotion; the update leaves in the dtype of the
     gradient, the memory in the dtype that init chose. A None among the gradients stays None and its memory waits.
-    `step_size`, by which a lasting gradient is multiplied in the end, is noted for `proximal`. Leaves where `mask` (a
-    prefix tree of booleans, or a function from params to one) is False see x = 0.
+    `step_size`, by which a lasting gradient is multiplied in the end, is noted for `proximal`. Each of `masks` (a
+    prefix tree of booleans, or a function from params to one; None is True everywhere) gives a leaf its mark.
     """
     one = functools.partial(_one, update)
-    one_traced = jax.jit(one)
+    one_traced = jax.jit(one, static_argnums=4)
 
     def init_tree(params: Params) -> Any:
         xs, structure = _flatten(params)
@@ -64,16 +59,52 @@ def leafwise(
 
     def update_tree(grads: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         gs, structure = _flatten(grads)
-        xs = _visible(params, structure, mask)
+        xs = [None] * len(gs) if params is None else structure.flatten_up_to(params)
+        marks = list(
+            zip(*[_marks(mask, grads if params is None else params, structure) for mask in masks], strict=True)
+        )
         columns = [structure.flatten_up_to(field) for field in state[1:]]
         memories = [state.memory(*[column[i] for column in columns]) for i in range(len(gs))]
         shared = _shared(gs, state.count)
-        t = _next(state.count)
+        t = next_count(state.count)
         with jax.numpy_dtype_promotion("standard"):
             steps = [one_traced if shared(g) else one for g in gs]
-            pairs = [step(t, *row) for step, *row in zip(steps, gs, memories, xs, strict=True)]
+            pairs = [step(t, *row) for step, *row in zip(steps, gs, memories, xs, marks or [()] * len(gs), strict=True)]
         fields = [structure.unflatten([memory[k] for _, memory in pairs]) for k in range(len(columns))]
         return structure.unflatten([u for u, _ in pairs]), type(state)(t, *fields)
+
+    return transformation(init_tree, update_tree, step_size)
+
+
+def treewise(init: Callable, update: Callable, step_size: Scalar | Schedule | None = None) -> Optimizer:
+    """The optimizer whose recursion looks across leaves.
+
+    init(params) → memory                                a NamedTuple of trees and numbers
+    update(t, g, memory, x, *, …) → (update, memory)     t = 1, 2, …; the names after * are extra arguments it must get
+
+    As with `leafwise`, the state is `count`, then the fields of the memory; the recursion computes in at least
+    float32, the update leaves in the dtypes of the gradient, the memory in those that init chose. Raises ValueError
+    for an extra argument that the caller of update left out.
+    """
+    named = [p for p in inspect.signature(update).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+    def init_tree(params: Params) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            memory = jax.tree.map(_strong, init(jax.tree.map(_array, params)))
+        kind: Any = type(memory)
+        return _state_type(kind)(jnp.zeros((), jnp.int32), *memory)
+
+    def update_tree(grads: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
+        for p in named:
+            if p.name not in extra and p.default is p.empty:
+                raise ValueError(f"update was called without {p.name}, which this optimizer needs: {p.name}=…")
+        wanted = {p.name: extra[p.name] for p in named if p.name in extra}
+        t, memory = next_count(state.count), state.memory(*state[1:])
+        wide = lambda tree: jax.tree.map(lambda x: _wide(_array(x)), tree)
+        with jax.numpy_dtype_promotion("standard"):
+            u, new = update(t, wide(grads), wide(memory), wide(params), **wanted)
+            u, new = jax.tree.map(_narrow, u, grads), jax.tree.map(_narrow, new, memory)
+        return u, type(state)(t, *new)
 
     return transformation(init_tree, update_tree, step_size)
 
@@ -83,12 +114,17 @@ def at(value: Scalar | Schedule, t: Array) -> Scalar:
     return value(t - 1) if callable(value) else value
 
 
+def decay(weight_decay: Scalar | Schedule, t: Array, x: Array, decays: bool) -> Scalar:
+    """λ x of update number t, 0 on a leaf that does not decay."""
+    return at(weight_decay, t) * required(x) if decays else 0.0
+
+
 def chain(*optimizers: Optimizer) -> Optimizer:
     """Each one's updates are the next one's gradients; the state is the tuple of their states.
 
     The step size, for `proximal`, is that of the last one: those before it, like clipping, only prepare the gradient.
     """
-    parts = [_checked(optimizer) for optimizer in optimizers]
+    parts = [checked(optimizer) for optimizer in optimizers]
 
     def init(params: Params) -> tuple:
         return tuple(part.init(params) for part in parts)
@@ -96,39 +132,11 @@ def chain(*optimizers: Optimizer) -> Optimizer:
     def update(grads: Params, state: tuple, params: Params = None, **extra: Any) -> tuple[Params, tuple]:
         states = []
         for part, old in zip(parts, state, strict=True):
-            grads, new = _update(part, grads, old, params, extra)
+            grads, new = advance(part, grads, old, params, extra)
             states.append(new)
         return grads, tuple(states)
 
-    return transformation(init, update, _step_size(parts[-1]) if parts else None)
-
-
-def proximal(
-    optimizer: Optimizer,
-    prox: Callable[[Params, Scalar], Params],
-    step_size: Scalar | Schedule | None = None,
-) -> Optimizer:
-    """x ← prox(x + u, η): the optimizer's step u on the smooth part, then the prox of the rest (Lions & Mercier 1979).
-
-    prox(params, step) = argmin_z r(z) + ‖z − params‖² / (2 step). The gradients must be those of the smooth part alone.
-    The step is what multiplies a lasting gradient, so that the fixed points are the minimisers: the learning rate
-    of this update for gradient descent and an average of gradients, η / (1 − μ) for heavy ball and Nesterov. A
-    method that rescales coordinates (AdaGrad, Adam, …) would need the prox in its own metric: with η, where it
-    comes to rest is not the minimiser. `step_size` gives the step of an optimizer that is not from this package, or
-    another one. Raises ValueError where neither tells it.
-    """
-    step = _step_size(_checked(optimizer)) if step_size is None else step_size
-    if step is None:
-        raise ValueError(
-            "proximal: this optimizer does not tell its step size, which the prox needs; "
-            "expected one from sandbox.optimizers, or the number itself: proximal(optimizer, prox, step_size)"
-        )
-    return _followed(optimizer, lambda x, t: prox(x, at(step, t)), step)
-
-
-def projected(optimizer: Optimizer, project: Callable[[Params], Params]) -> Optimizer:
-    """x ← project(x + u): after every step, the nearest feasible point (Goldstein 1964; Levitin & Polyak 1966)."""
-    return _followed(optimizer, lambda x, t: project(x), _step_size(_checked(optimizer)))
+    return transformation(init, update, step_size_of(parts[-1]) if parts else None)
 
 
 def eval_params(state: Any, params: Params) -> Params:
@@ -169,24 +177,38 @@ def stabiliser(eps: Any) -> Scalar:
     return jnp.maximum(_wide(eps), float(jnp.finfo(eps.dtype).smallest_subnormal))
 
 
-def _followed(optimizer: Optimizer, after: Callable[[Params, Array], Params], step_size: Any) -> Optimizer:
-    """x ← after(x + u, t), as an update: after(x + u, t) − x, in the dtype of x, so that exact zeros stay exact."""
+def factory(make: Callable[Arguments, Optimizer]) -> Callable[Arguments, Optimizer]:
+    """The factory, whose optimizers remember the arguments they were made with, for `hyperparameters`."""
+    signature = inspect.signature(make)
 
-    def init(params: Params) -> Following:
-        return Following(jnp.zeros((), jnp.int32), optimizer.init(params))
+    @functools.wraps(make)
+    def remembered(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Optimizer:
+        optimizer = make(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        scheduled = {name for name, p in signature.parameters.items() if Schedule in get_args(p.annotation)}
+        optimizer.update.hyperparameters = (dict(given.arguments), scheduled)  # type: ignore[attr-defined]
+        return optimizer
 
-    def update(
-        grads: Params, state: Following, params: Params = None, *, smooth_grad: Params = None, **extra: Any
-    ) -> tuple[Params, Following]:
-        # What follows accounts for the penalty, so the step must not: the engine tells the gradient of the loss alone.
-        g = grads if smooth_grad is None else smooth_grad
-        u, inner = _update(optimizer, g, state.inner, required(params), extra)
-        t = _next(state.count)
-        moved = jax.tree.map(lambda u, x: x + u.astype(x.dtype), u, params)
-        u = jax.tree.map(lambda z, x: (z - x).astype(x.dtype), after(moved, t), params)
-        return u, Following(t, inner)
+    return remembered
 
-    return transformation(init, update, step_size)
+
+def hyperparameters(optimizer: Optimizer, step: Any = 0) -> dict[str, Any]:
+    """The arguments that this optimizer was made with, schedules read at a step = 0, 1, …: the rate at step 412 is
+    hyperparameters(optimizer, 412)["learning_rate"].
+
+    Raises ValueError for an optimizer that remembers none: a chain, or one that is not from this package.
+    """
+    if not hasattr(checked(optimizer).update, "hyperparameters"):
+        raise ValueError("this optimizer remembers no arguments; expected one made by a factory of sandbox.optimizers")
+    arguments, scheduled = optimizer.update.hyperparameters  # type: ignore[attr-defined]
+    read = lambda name, value: value(step) if name in scheduled and callable(value) else value
+    return {name: read(name, value) for name, value in arguments.items()}
+
+
+def real_dtype(x: Array) -> Any:
+    """The dtype of |x|²."""
+    return jnp.finfo(x.dtype).dtype if jnp.issubdtype(x.dtype, jnp.complexfloating) else x.dtype
 
 
 def required(x: Any) -> Any:
@@ -196,12 +218,12 @@ def required(x: Any) -> Any:
     return x
 
 
-def _one(update: Callable, t: Array, g: Any, memory: Any, x: Any) -> tuple[Any, Any]:
+def _one(update: Callable, t: Array, g: Any, memory: Any, x: Any, marks: tuple) -> tuple[Any, Any]:
     """One leaf through its recursion: up to at least float32 before, back to its own dtypes after."""
     if g is None:
         return None, memory
     g = _array(g)
-    u, new = update(t, _wide(g), jax.tree.map(_wide, memory), _wide(x))
+    u, new = update(t, _wide(g), jax.tree.map(_wide, memory), _wide(x), *marks)
     return _narrow(u, g), jax.tree.map(_narrow, new, memory)
 
 
@@ -217,15 +239,12 @@ def _shared(gs: list, count: Any) -> Callable[[Any], bool]:
     return lambda g: g is not None and occurrences[jax.typeof(g)] > 1
 
 
-def _visible(params: Params, structure: Any, mask: Any) -> list:
-    """The parameters, leaf by leaf, as the recursion sees them."""
-    if params is None:
-        return [None] * structure.num_leaves
-    xs = structure.flatten_up_to(params)
+def _marks(mask: Any, params: Params, structure: Any) -> list[bool]:
+    """What the mask says of each leaf."""
     if mask is None:
-        return xs
-    keep = jax.tree.broadcast(mask(params) if callable(mask) else mask, params)
-    return [x if k else 0.0 for x, k in zip(xs, structure.flatten_up_to(keep), strict=True)]
+        return [True] * structure.num_leaves
+    whole = jax.tree.broadcast(mask(params) if callable(mask) else mask, params)
+    return [bool(mark) for mark in structure.flatten_up_to(whole)]
 
 
 def _averages(node: Any) -> bool:
@@ -247,7 +266,7 @@ def _average(b1: Any, z: Params, y: Params) -> Params:
         return jax.tree.map(one, z, y, is_leaf=lambda node: isinstance(node, tuple) and not node)
 
 
-def _update(optimizer: Any, grads: Params, state: Any, params: Params, extra: dict) -> tuple[Params, Any]:
+def advance(optimizer: Any, grads: Params, state: Any, params: Params, extra: dict) -> tuple[Params, Any]:
     """One update; extra arguments go to those transformations that take them."""
     from optax import GradientTransformationExtraArgs
 
@@ -255,7 +274,7 @@ def _update(optimizer: Any, grads: Params, state: Any, params: Params, extra: di
     return optimizer.update(grads, state, params, **extra) if takes else optimizer.update(grads, state, params)
 
 
-def _checked(optimizer: Any) -> Any:
+def checked(optimizer: Any) -> Any:
     """The optimizer; a ValueError for what is none."""
     if hasattr(optimizer, "init") and hasattr(optimizer, "update"):
         return optimizer
@@ -263,11 +282,11 @@ def _checked(optimizer: Any) -> Any:
     raise ValueError(f"{given} is not an optimizer; expected one with init and update, such as optimizers.adam(1e-3)")
 
 
-def _step_size(optimizer: Any) -> Scalar | Schedule | None:
+def step_size_of(optimizer: Any) -> Scalar | Schedule | None:
     return getattr(optimizer.update, "step_size", None)
 
 
-def _next(count: Any) -> Array:
+def next_count(count: Any) -> Array:
     """count + 1, which stays at the largest int32."""
     return jnp.minimum(count, jnp.iinfo(jnp.int32).max - 1) + 1
 
@@ -287,11 +306,12 @@ def _wide(x: Any) -> Any:
 
 def _narrow(x: Any, like: Any) -> Array:
     x = jnp.asarray(x)
-    return x if x.dtype == like.dtype and not x.weak_type else jax.lax.convert_element_type(x, like.dtype)
+    same = x.dtype == like.dtype and not getattr(x, "weak_type", False)  # a random key has no such thing
+    return x if same else jax.lax.convert_element_type(x, like.dtype)
 
 
 def _strong(x: Any) -> Array:
-    return jax.lax.convert_element_type(x, x.dtype)
+    return jax.lax.convert_element_type(x, x.dtype) if getattr(x, "weak_type", False) else jnp.asarray(x)
 
 
 @functools.cache

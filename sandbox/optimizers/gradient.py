@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from sandbox.optimizers.base import Optimizer, at, leafwise
+from sandbox.optimizers.base import Optimizer, at, factory, leafwise
 from sandbox.types import Array, Scalar, Schedule
 
 
@@ -24,6 +24,7 @@ class Average(NamedTuple):
     ema: Array
 
 
+@factory
 def gradient_descent(learning_rate: Scalar | Schedule) -> Optimizer:
     """Gradient descent (Cauchy 1847).
 
@@ -39,6 +40,7 @@ def gradient_descent(learning_rate: Scalar | Schedule) -> Optimizer:
     return leafwise(init, update, learning_rate)
 
 
+@factory
 def heavy_ball(
     learning_rate: Scalar | Schedule, momentum: Scalar = 0.9, accumulator_dtype: Any | None = None
 ) -> Optimizer:
@@ -58,6 +60,7 @@ def heavy_ball(
     return leafwise(init, update, _settled(learning_rate, momentum))
 
 
+@factory
 def nesterov(
     learning_rate: Scalar | Schedule, momentum: Scalar = 0.9, accumulator_dtype: Any | None = None
 ) -> Optimizer:
@@ -77,6 +80,7 @@ def nesterov(
     return leafwise(init, update, _settled(learning_rate, momentum))
 
 
+@factory
 def ema_momentum(learning_rate: Scalar | Schedule, decay: Scalar = 0.9) -> Optimizer:
     """Momentum as an average of gradients: the first moment of Adam, without its bias correction.
 
@@ -96,6 +100,7 @@ def ema_momentum(learning_rate: Scalar | Schedule, decay: Scalar = 0.9) -> Optim
     return leafwise(init, update, learning_rate)
 
 
+@factory
 def sgd(
     learning_rate: Scalar | Schedule,
     momentum: Scalar | None = None,
