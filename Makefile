@@ -10,8 +10,8 @@ reproduce: .venv/run.stamp    ## run the experiments, print their claims, write 
 test: .venv/dev.stamp         ## the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-all: .venv/dev.stamp     ## the slow tier too: kill series, accuracy, experiments
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test-all: .venv/dev.stamp     ## the slow tier too, and all of it as users compile it: optimized
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/dev.stamp        ## before a commit: format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -1,17 +1,51 @@
 """The command line: thin arguments over the functions of the library."""
 
 import ast
-import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from sandbox import __version__
+from sandbox.binding import bind, problem_alone, trainer
+from sandbox.drawing import (
+    caption,
+    draw_landscape,
+    draw_run,
+    draw_sweep,
+    draw_tuned,
+    print_,
+    show,
+    show_landscape,
+    show_tuned,
+    told,
+)
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands; on Ctrl-C, of which Typer says nothing, they tell what became of the work."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            place = "results" if ctx.invoked_subcommand == "reproduce" else ctx.meta.get("store")
+            kept = bool(place) and Path(place).exists()
+            after = f"; what was finished is in {place}, the same command goes on from there" if kept else ""
+            typer.echo(f"interrupted{after}", err=True)
+            raise typer.Exit(130) from None
+
+
+def noted(ctx: typer.Context, store: Path | None) -> Path | None:
+    """The store that a command was given, kept in mind for an interruption."""
+    ctx.meta["store"] = store
+    return store
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -30,6 +64,9 @@ Axes = Annotated[
 Steps = Annotated[int, typer.Option(help="updates in each run")]
 BatchSize = Annotated[int | None, typer.Option(help="examples a step, reshuffled in every epoch; all when left out")]
 Figure = Annotated[Path | None, typer.Option(help="also draw this PNG or SVG")]
+Store = Annotated[
+    Path | None, typer.Option(callback=noted, help="keep the results here; the same call resumes or extends it")
+]
 X64 = Annotated[bool, typer.Option("--x64", help="in double precision")]
 
 
@@ -40,9 +77,6 @@ def main() -> None:
     except (ValueError, RuntimeError, OverflowError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is in the store, the same command goes on from there", err=True)
-        sys.exit(130)
 
 
 @app.callback(invoke_without_command=True)
@@ -93,11 +127,12 @@ def run(
 
     from sandbox import engine, lookup
 
+    whole(steps=steps, batch_size=batch_size)
     lookup.drawable(figure)
-    train, _, _ = bind(problem, optimizer, set_, {}, steps, batch_size)
+    bound = bind(problem, optimizer, set_, {})
     with start(x64):
-        result = jax.jit(train)(seed=seed)
-        chosen = problem_of(problem, set_)
+        result = jax.jit(trainer(bound, steps, batch_size))(seed=seed)
+        chosen = bound.problem()
         assert isinstance(result, engine.Run)
         at = range(steps) if steps <= 10 else sorted({0, *(int(steps * f) for f in (0.01, 0.03, 0.1, 0.3)), steps - 1})
         rows = [(k, *(f"{result.trace[name][k]:.6g}" for name in ("loss", "grad_norm"))) for k in at]
@@ -123,9 +158,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(help="runs at every point, from seed 0 up")] = 1,
     steps: Steps = 1000,
     batch_size: BatchSize = None,
-    store: Annotated[
-        Path | None, typer.Option(help="keep the results here; the same call resumes or extends it")
-    ] = None,
+    store: Store = None,
     memory: Annotated[str | None, typer.Option(help="what one chunk of lanes may take, like 2GB")] = None,
     figure: Figure = None,
     x64: X64 = False,
@@ -137,17 +170,19 @@ def sweep(
     """
     from sandbox import lookup, sweeps
 
-    whole("seeds", seeds)
+    whole(seeds=seeds, steps=steps, batch_size=batch_size)
     lookup.drawable(figure)
     found = lookup.axes(axis or [])
     if figure and not found:
         raise ValueError("--figure draws the objective along an axis: give --axis learning_rate=log:1e-4:1:64, or so")
-    train, axes, _ = bind(problem, optimizer, set_, found, steps, batch_size)
+    bound = bind(problem, optimizer, set_, found)
     with start(x64):
-        ds = sweeps.sweep(train, **axes, seed=range(seeds), store=store, memory=memory)
+        ds = sweeps.sweep(
+            trainer(bound, steps, batch_size), **bound.axes, seed=range(seeds), store=store, memory=memory
+        )
     if verbose:
         typer.echo(f"plan: {ds.attrs['plan']}")
-    names = list(axes)
+    names = list(bound.axes)
     stacked = ds[["value", "status"]].stack(at=names) if names else ds[["value", "status"]].expand_dims(at=1)
     table = stacked.transpose("at", "seed")
     median = table.value.median("seed", skipna=False).values
@@ -169,6 +204,84 @@ def sweep(
     typer.echo(f"{total} runs{reused}; {diverged} diverged")
     if figure:
         draw_sweep(figure, ds, names, f"{problem} under {optimizer}, {steps} steps")
+
+
+@app.command()
+def tune(
+    problem: ProblemName,
+    optimizer: OptimizerName,
+    rates: Annotated[str, typer.Option(help="log:LOW:HIGH:COUNT, linear:… or a,b,c")] = "log:1e-4:10:41",
+    set_: Set = None,
+    seeds: Annotated[int, typer.Option(help="runs at every rate, from seed 0 up")] = 4,
+    steps: Steps = 1000,
+    batch_size: BatchSize = None,
+    store: Store = None,
+    figure: Figure = None,
+    x64: X64 = False,
+) -> None:
+    """Which learning rate is best, and how far it is from the cliff.
+
+    Example: sandbox tune digits_mlp adam --rates log:1e-4:1:33 --steps 300 --batch-size 128 --figure u.png
+    """
+    from sandbox import lookup, sweeps
+
+    whole(seeds=seeds, steps=steps, batch_size=batch_size)
+    lookup.drawable(figure)
+    bound = bind(problem, optimizer, set_, lookup.axes([f"learning_rate={rates}"]))
+    chosen = bound.problem()
+    method = lambda rate: bound.method(learning_rate=rate)
+    with start(x64):
+        grid, size = bound.axes["learning_rate"], batch_size
+        tuned = sweeps.tune(
+            chosen, method, learning_rate=grid, seeds=range(seeds), steps=steps, batch_size=size, store=store
+        )  # fmt: skip
+    show_tuned(tuned, f"{problem} under {optimizer}, {steps} steps, {seeds} seeds")
+    if figure:
+        draw_tuned(figure, tuned, chosen, f"{problem} under {optimizer}, {steps} steps")
+
+
+@app.command()
+def landscape(
+    problem: ProblemName,
+    optimizer: Annotated[str | None, typer.Option(help="draw its path too, over the plane around its end")] = None,
+    set_: Set = None,
+    steps: Steps = 1000,
+    batch_size: BatchSize = None,
+    span: Annotated[
+        float | None, typer.Option(help="how far the plane reaches to each side; chosen when left out")
+    ] = None,
+    points: Annotated[
+        int | None, typer.Option(help="to each side of the grid; 201 of two variables, else 51, when left out")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the start, the run and the directions")] = 0,
+    figure: Figure = None,
+    x64: X64 = False,
+) -> None:
+    """The ground around a minimum, or around the end of a run: contours of the objective on a plane.
+
+    Example: sandbox landscape rosenbrock --optimizer adam --set learning_rate=0.05 --steps 500 --figure valley.png
+    """
+    import jax
+
+    from sandbox import lookup
+    from sandbox.landscape import survey
+
+    whole(steps=steps, batch_size=batch_size)
+    lookup.drawable(figure)
+    bound = bind(problem, optimizer, set_, {}) if optimizer else None
+    chosen = bound.problem() if bound else problem_alone(problem, set_)
+    method = bound.method() if bound else None
+    with start(x64):
+        key = jax.random.key(seed)
+        ground = survey(
+            chosen, key=key, optimizer=method, steps=steps, batch_size=batch_size, span=span, points=points
+        )  # fmt: skip
+        settings = ", ".join(set_ or [])
+        text = told(ground, chosen, seed, f"{optimizer}, {f'{settings}, ' if settings else ''}{steps} steps")
+    show_landscape(ground, f"{problem}, {len(ground.a)} × {len(ground.b)} points")
+    typer.echo(text)
+    if figure:
+        draw_landscape(figure, ground, f"{problem} under {optimizer}" if optimizer else problem, optimizer or "", text)
 
 
 @app.command()
@@ -221,65 +334,6 @@ def report(
     typer.echo(page(results))
 
 
-def bind(
-    problem: str,
-    optimizer: str,
-    set_: list[str] | None,
-    axes: dict[str, Any],
-    steps: int,
-    batch_size: int | None,
-) -> tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]:
-    """train(seed, **axes) for names on the command line, the axes, and the settings; everything is checked first."""
-    from sandbox import engine, lookup, problems
-    from sandbox import optimizers as catalogue
-
-    make_problem = lookup.named("problem", problem, problems, problems.names())
-    make_optimizer = lookup.named("optimizer", optimizer, catalogue, catalogue.names())
-    whole("steps", steps)
-    if batch_size is not None:
-        whole("batch-size", batch_size)
-    fixed = lookup.settings(set_ or [])
-    own = inspect.signature(make_problem).parameters
-    for name in axes:
-        if name in fixed or name == "seed":
-            other = "seeds are given by --seeds" if name == "seed" else f"it is also given by --set {name}=…"
-            raise ValueError(f"--axis {name}=…: {other}; give it once")
-    given = {**{name: [value] for name, value in fixed.items()}, **axes}
-    mine = {name for name in given if name in own}
-    lookup.accepts("optimizer", optimizer, make_optimizer, [name for name in given if name not in mine])
-    axes = {**lookup.traceable(make_optimizer, axes), **lookup.traceable(make_problem, pick(axes, mine))}
-    lookup.numeric("problem", problem, make_problem, pick(given, mine))
-    lookup.numeric("optimizer", optimizer, make_optimizer, given)
-    if "learning_rate" in inspect.signature(make_optimizer).parameters and "learning_rate" not in given:
-        needed = inspect.signature(make_optimizer).parameters["learning_rate"].default is inspect.Parameter.empty
-        if needed:
-            raise ValueError(f"{optimizer} needs a learning rate: --set learning_rate=0.1, or --axis in a sweep")
-
-    built = None if mine & axes.keys() else make_problem(**pick(fixed, mine))
-
-    def train(seed: Any, **point: Any) -> Any:
-        import jax
-
-        values = {**fixed, **point}
-        chosen = built or make_problem(**pick(values, mine))
-        method = make_optimizer(**{name: value for name, value in values.items() if name not in mine})
-        return engine.run(chosen, method, steps=steps, batch_size=batch_size, key=jax.random.key(seed))
-
-    return train, axes, fixed
-
-
-def pick(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}
-
-
-def problem_of(problem: str, set_: list[str] | None) -> Any:
-    """The problem that a name and its settings mean."""
-    from sandbox import lookup, problems
-
-    make = lookup.named("problem", problem, problems, problems.names())
-    return make(**pick(lookup.settings(set_ or []), set(inspect.signature(make).parameters)))
-
-
 def start(x64: bool) -> Any:
     """Every core a device, compiled programs kept between calls, and the precision that was asked for."""
     import os
@@ -296,9 +350,11 @@ def start(x64: bool) -> Any:
     return jax.enable_x64(x64)
 
 
-def whole(name: str, number: int) -> None:
-    if number < 1:
-        raise ValueError(f"--{name} {number}: expected a whole number from 1 up")
+def whole(**numbers: int | None) -> None:
+    """ValueError for an option that is no count."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {number}: expected a whole number from 1 up")
 
 
 def experiments_folder(missing_ok: bool = False) -> Path:
@@ -309,67 +365,3 @@ def experiments_folder(missing_ok: bool = False) -> Path:
     if missing_ok:
         return Path()
     raise ValueError(f"no experiments/ in {Path.cwd().name} or a parent; run this in a checkout of the project")
-
-
-def caption(thing: Any) -> str:
-    """The first line of a docstring."""
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
-
-
-def show(title: str, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    """A table on the terminal."""
-    from sandbox.report import table
-
-    print_(table([dict(zip(columns, row, strict=True)) for row in rows], title))
-
-
-def print_(thing: Any) -> None:
-    """Text or a table; wide enough for a line of a table where the output is a file."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
-    console.print(thing)
-
-
-def draw_run(path: Path, result: Any, problem: Any, title: str) -> None:
-    """The objective along a run, as the gap to the minimum where that is known."""
-    import matplotlib.pyplot as plt
-    import numpy as np
-
-    from sandbox.report.plots import convergence, style
-
-    best = problem.facts.minimum
-    with style():
-        figure, ax = plt.subplots()
-        values = np.asarray(result.trace["loss"]) - (0.0 if best is None else float(best))
-        convergence(ax, {title: values}, steps=np.asarray(result.steps), ylabel="loss" if best is None else "$f - f^*$")
-    save(figure, path)
-
-
-def draw_sweep(path: Path, ds: Any, names: list[str], title: str) -> None:
-    """The final objective along the first axis of a sweep, a curve for each value of the second."""
-    import matplotlib.pyplot as plt
-
-    from sandbox.report.plots import rate_curve, style
-
-    along, *others = names
-    rest = ds.value.transpose("seed", *others, along)
-    cells = rest.stack(cell=others).transpose("cell", "seed", along) if others else rest.expand_dims("cell")
-    labels = [", ".join(f"{n} {v.item():.4g}" if v.dtype.kind == "f" else f"{n} {v.item()}" for n, v in (
-        (n, cell[n]) for n in others)) or title for cell in cells]  # fmt: skip
-    with style():
-        figure, ax = plt.subplots()
-        rate_curve(ax, dict(zip(labels, (c.values for c in cells), strict=True)), rates=ds[along].values)
-        ax.set(xlabel=along.replace("_", " "), title=title, ylabel="final objective")
-    save(figure, path)
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a figure where it was asked for."""
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: the figure cannot be written ({error}); give a .png or .svg in a folder") from error
-    typer.echo(f"{path} written")

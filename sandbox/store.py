@@ -42,7 +42,10 @@ def create(
     lanes: dict[str, np.ndarray],
     chunk: int,
 ) -> None:
-    """A new store with every lane absent: made beside its place and renamed into it, so that it is there or is not."""
+    """A new store with every lane absent: made beside its place and renamed into it, so that it is there or is not.
+
+    Where another process made one while this one waited for the folder, that one stays.
+    """
     import zarr
 
     target = Path(path)
@@ -50,6 +53,8 @@ def create(
     with _writable(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.parent, wait=True), _writable(target):
+        if (target / "zarr.json").exists():
+            return
         shutil.rmtree(making, ignore_errors=True)
         with _quiet():
             group: Any = zarr.open_group(making, mode="w-", zarr_format=3)

@@ -1,14 +1,17 @@
 """The command line: every error of the user's is one line, exit code 2 and nothing written; and the ordinary days."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
 import pytest
 
 from sandbox import cli, optimizers, problems, report
+from sandbox import store as stores
 
 ROOT = Path(__file__).parent.parent
 USER = """
@@ -31,6 +34,9 @@ def number():
 
 def steep(slope):
     return Problem("steep", lambda key: jnp.array([2.0]), lambda x: slope * jnp.sum(x**2))
+
+def hole():
+    return Problem("hole", lambda key: jnp.ones(2), lambda x: jnp.nan * jnp.sum(x))
 
 seven = 7
 flat = hill()
@@ -128,6 +134,20 @@ BAD = {  # what is typed, and words that the one line must have
     "a figure below a file": ((*RUN, "--figure", "afile/x.png"), "afile/x.png written"),
     "a figure of no kind": ((*RUN, "--figure", "x.docx"), "x.docx written .png"),
     "a figure below a file, of a sweep": ((*SWEEP, RATE, "--figure", "afile/x.png"), "afile/x.png written"),
+    "a rate for tune": (("tune", "bowl", "adam", "--set", RATE), "learning_rate --set once"),
+    "tune without that rate": (("tune", "mine.py:hill", "mine.py:plain"), "mine.py:plain 'learning_rate'"),
+    "a rate below zero": (("tune", "bowl", "adam", "--rates", "-0.1,0.1"), "learning_rate=-0.1 positive"),
+    "rates in words": (("tune", "bowl", "adam", "--rates", "log:a:b:c"), "log:a:b:c numbers"),
+    "tune with no seeds": (("tune", "bowl", "adam", "--seeds", 0), "--seeds 0 1"),
+    "a figure of tune below a file": (("tune", "bowl", "adam", "--figure", "afile/x.png"), "afile/x.png written"),
+    "the landscape of nothing": (("landscape", "bowll"), "no problem 'bowll' bowl? list"),
+    "the landscape of one variable": (("landscape", "mine.py:hill"), "two parameters 1 line"),
+    "no span": (("landscape", "bowl", "--span", 0), "span=0.0 positive"),
+    "two points": (("landscape", "bowl", "--points", 2), "points=2 three"),
+    "a setting of no problem": (("landscape", "bowl", "--set", RATE), "bowl 'learning_rate'"),
+    "a landscape of NaN": (("landscape", "mine.py:hole"), "no point finite"),
+    "a figure of a landscape below a file": (("landscape", "bowl", "--figure", "afile/x.png"), "afile/x.png written"),
+    "a run without a rate": (("landscape", "bowl", "--optimizer", "adam"), "adam learning rate --set"),
     "no checkout": (("reproduce",), "experiments/ checkout"),
     "validate what is not": (("validate", "adamm"), "no optimizer 'adamm' adam? list"),
     "report of nothing": (("report", "absent"), "absent folder"),
@@ -235,6 +255,87 @@ def test_figures_are_drawn(sandbox, tmp_path):
     assert "</svg>" in (tmp_path / "sweep.svg").read_text()
 
 
+def cells(out):
+    """The cells of every row of the tables on a screen."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out if line.startswith("│")]
+
+
+def test_tune_finds_the_best_rate_and_the_cliff(sandbox, tmp_path):
+    """On ½x² the objective after k steps is (1 − η)²ᵏ times the first: best at 1, safe below 2, and 1.9 is tried."""
+    rates = ("--rates", "0.5,1,1.5,1.9,2.1", "--x64")
+    call = ("tune", "mine.py:hill", "gradient_descent", *rates, "--seeds", 2, "--steps", 20)
+    code, out, err = sandbox(*call, "--store", "kept", "--figure", "u.png")
+    assert (code, err) == (0, [])
+    assert cells(out) == [["1", "0", "0 … 0", "0.5 … 1.9", "1.9 ×"]]
+    assert "10 runs, 0 of them were in the store already; 0 diverged" in out
+    assert (tmp_path / "u.png").read_bytes()[:4] == b"\x89PNG"
+    assert "10 runs, 10 of them were in the store already; 0 diverged" in sandbox(*call, "--store", "kept")[1]
+
+
+def test_tune_says_that_the_grid_is_too_narrow_or_too_high(sandbox):
+    call = ("tune", "bowl", "gradient_descent", "--seeds", 1, "--steps", 50, "--figure", "u.svg", "--rates")
+    low = sandbox(*call, "0.01,0.1")[1]
+    assert "note: the best rate is the highest that was tried; widen the grid above 0.1" in low
+    high = sandbox(*call, "30,100")[1]
+    assert "note: every run diverged; try rates below 30" in high
+    assert cells(high) == []
+
+
+def test_tune_takes_settings_of_problem_and_optimizer(sandbox):
+    """κ = 1 makes the quadratic ½‖x‖², and heavy ball at β = 0 lands on its minimum in one step of the rate 1."""
+    settings = ("--set", "condition_number=1", "--set", "momentum=0.0")
+    code, out, _ = sandbox("tune", "quadratic", "heavy_ball", "--rates", "0.5,1,1.5", *settings, "--steps", 1)
+    assert (code, cells(out)[0][:2]) == (0, ["1", "0"])
+
+
+def test_landscape_names_the_lowest_and_the_highest_point(sandbox, tmp_path):
+    """(x − 3)² + (y − 4)² within 2 of its minimum: 0 there and 8 in the corners, the first of which is named."""
+    call = ("landscape", "bowl", "--span", 2, "--points", 5, "--x64", "--figure", "map.png")
+    code, out, err = sandbox(*call)
+    assert (code, err) == (0, [])
+    assert cells(out) == [["lowest", "0", "3", "4"], ["highest", "8", "1", "2"]]
+    text = " ".join(out)
+    assert all(word in text for word in ("no data", "two variables", "seed 0", "float64", "map.png written"))
+    assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_landscape_of_a_run_says_what_is_seen(sandbox):
+    run = ("--optimizer", "gradient_descent", "--set", "learning_rate=0.1")
+    text = " ".join(sandbox("landscape", "bowl", *run, "--steps", 9, "--figure", "map.svg")[1])
+    assert "gradient_descent, learning_rate=0.1, 9 steps; path exact" in text
+    text = " ".join(sandbox("landscape", "diabetes_ridge", *run, "--steps", 9, "--points", 3, "--seed", 5)[1])
+    assert all(
+        word in text
+        for word in ("full training set", "354 examples", "filter-normalised", "seed 5", "float32", "out of plane")
+    )
+
+
+def test_landscape_says_what_is_not_finite(sandbox, tmp_path):
+    (tmp_path / "log.py").write_text(
+        "import jax.numpy as jnp\nfrom sandbox.problems import Problem\n"
+        'wall = Problem("wall", lambda key: jnp.ones(2), lambda x: jnp.sqrt(x[0]) + x[1])\n'
+    )
+    text = " ".join(sandbox("landscape", "log.py:wall", "--span", 2, "--points", 5, "--figure", "map.png")[1])
+    assert "5 of 25 points not finite, left blank" in text  # x = −1
+
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_is_explained(sandbox, tmp_path, monkeypatch):
+    """The store is spoken of only where there is one."""
+    from sandbox import sweeps
+
+    monkeypatch.setattr(sweeps, "sweep", interrupt)
+    call = ("sweep", "bowl", "gradient_descent", "--axis", RATE)
+    assert sandbox(*call) == (130, [], ["interrupted"])
+    assert sandbox(*call, "--store", "none_yet") == (130, [], ["interrupted"])
+    (tmp_path / "kept").mkdir()
+    said = ["interrupted; what was finished is in kept, the same command goes on from there"]
+    assert sandbox(*call, "--store", "kept") == (130, [], said)
+
+
 def test_report_writes_the_page(sandbox, tmp_path):
     place = tmp_path / "results" / "walk"
     report.write(place, claims=[report.Claim("two", 2, 2)], about={"title": "A walk"})
@@ -277,3 +378,26 @@ def test_the_real_command(tmp_path):
     assert bad.stderr.startswith("error: axis 'learning_rate=log:0:1:64'")
     assert bad.stderr.count("\n") == 1
     assert {path for path in everything(tmp_path) if "cache" not in path.parts} == before
+
+
+def test_ctrl_c_in_a_real_process_leaves_what_is_finished(tmp_path):
+    """SIGINT as the terminal sends it, once the first chunk is there; the same command then goes on."""
+    call = ["tune", "rosenbrock", "adam", "--rates", "log:1e-4:0.01:512", "--steps", "40000", "--store", "kept"]
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from sandbox import cli; cli.main()"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *call], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    status = tmp_path / "kept" / "status" / "c"
+    deadline = time.monotonic() + 120
+    while not (status.is_dir() and any(status.iterdir())) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err == "interrupted; what was finished is in kept, the same command goes on from there\n"
+    finished = stores.finished(tmp_path / "kept")
+    assert finished.any()
+    assert not finished.all()

@@ -1,7 +1,5 @@
-"""The contract of every optimizer: a real Optax transformation, for any tree, dtype, tracer and wrapper."""
+"""The lift: states, holes in trees, masks, half precision, shared traces."""
 
-import inspect
-import pickle
 import subprocess
 import sys
 
@@ -14,24 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox import optimizers, parity
+from sandbox import optimizers
 from sandbox.optimizers import catalogue
 
-NAMES = optimizers.names()
 ENTRIES = catalogue.ENTRIES
-NEED_PARAMS = [name for name in NAMES if "params" in ENTRIES[name].needs]
-NEED_NOTHING = [name for name in NAMES if name not in NEED_PARAMS]
 EPS = np.finfo("f4").eps
 
 
 def example(name):
     return ENTRIES[name].factory(**ENTRIES[name].example)
-
-
-def richest(name):
-    """The setting with the most arguments, without masks and dtypes: every optional memory is there."""
-    kw = max(ENTRIES[name].settings, key=len)
-    return ENTRIES[name].factory(**{k: v for k, v in kw.items() if k != "mask" and "dtype" not in k})
 
 
 def types(values):
@@ -52,26 +41,6 @@ def follow(optimizer, params, stream, **extra):
 def test_importing_the_optimizers_does_not_import_optax():
     code = "import sys, sandbox.optimizers; assert 'optax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adam", "adamw", "lion"])
-def test_the_signature_is_optax_s(name):
-    shape = lambda f: [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
-    assert shape(getattr(optimizers, name)) == shape(getattr(optax, name))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_it_is_an_optax_transformation_listed_by_its_name(name):
-    assert getattr(optimizers, name) is ENTRIES[name].factory
-    assert name in optimizers.__all__
-    assert type(example(name)) is optax.GradientTransformationExtraArgs
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_unknown_keywords_are_tolerated_and_change_nothing(name, key):
-    params = {"w": jax.random.normal(key, (3,))}
-    plain = follow(example(name), params, [params] * 2)
-    chex.assert_trees_all_equal(plain, follow(example(name), params, [params] * 2, value=1.0, value_fn=print, other=3))
 
 
 def test_an_unknown_name_suggests_the_nearest():
@@ -115,14 +84,6 @@ def test_optax_readers_find_the_moments():
     assert int(state[1].count) == 7
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_state_can_be_pickled(name):
-    state = example(name).init({"w": jnp.ones(2)})
-    copy = pickle.loads(pickle.dumps(state))
-    assert type(copy) is type(state)
-    chex.assert_trees_all_equal(copy, state)
-
-
 def test_the_count_stays_at_the_largest_integer():
     optimizer = optimizers.adam(0.1)
     state = optimizer.init(jnp.ones(1))._replace(count=jnp.int32(2**31 - 1))
@@ -134,35 +95,9 @@ def test_the_count_stays_at_the_largest_integer():
 # trees
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("empty", [{}, [], (), None, {"a": None}])
-def test_a_tree_without_leaves(name, empty):
-    optimizer = richest(name)
-    state = optimizer.init(empty)
-    updates, after = optimizer.update(empty, state, empty)
-    assert updates == empty
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_init_from_shapes_alone(name):
-    params = {"w": jnp.ones((2, 3)), "h": jnp.ones((), jnp.bfloat16)}
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
-    chex.assert_trees_all_equal(richest(name).init(shapes), richest(name).init(params))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_leaves_that_are_none_are_skipped(name, key):
-    w = jax.random.normal(key, (3,))
-    full, holes = {"w": w}, {"w": w, "frozen": None}
-    whole, sparse = follow(richest(name), full, [full] * 3), follow(richest(name), holes, [holes] * 3)
-    assert sparse["frozen"] is None
-    chex.assert_trees_all_equal(sparse["w"], whole["w"])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_missing_gradient_leaves_its_memory_alone(name):
-    optimizer, params = richest(name), {"a": jnp.ones(2), "b": jnp.ones(2)}
+@pytest.mark.parametrize("optimizer", [optimizers.sgd(0.1, 0.9), optimizers.adamw(0.1)])
+def test_a_missing_gradient_leaves_its_memory_alone(optimizer):
+    params = {"a": jnp.ones(2), "b": jnp.ones(2)}
     _, before = optimizer.update(params, optimizer.init(params), params)
     updates, after = optimizer.update({"a": jnp.ones(2), "b": None}, before, params)
     assert updates["b"] is None
@@ -170,18 +105,11 @@ def test_a_missing_gradient_leaves_its_memory_alone(name):
         chex.assert_trees_all_equal(old["b"], new["b"])
 
 
-@pytest.mark.parametrize("name", NEED_NOTHING)
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
 def test_params_may_be_left_out(name):
     g = {"w": jnp.array([1.0, -2.0])}
     optimizer = example(name)
     chex.assert_trees_all_equal(optimizer.update(g, optimizer.init(g)), optimizer.update(g, optimizer.init(g), g))
-
-
-@pytest.mark.parametrize("name", NEED_PARAMS)
-def test_params_that_are_needed_are_asked_for(name):
-    optimizer = example(name)
-    with pytest.raises(ValueError, match=r"needs: update\(grads, state, params\)"):
-        optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
 
 
 @pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lion])
@@ -200,19 +128,7 @@ def test_the_mask_says_what_decays(make, mask):
 # dtypes
 
 
-@pytest.mark.parametrize("dtype", parity.DTYPES)
-@pytest.mark.parametrize("name", NAMES)
-def test_dtypes_are_kept_even_under_strict_promotion(name, dtype, x64):
-    params = {"w": jnp.ones((2, 3), dtype), "b": jnp.ones((), dtype)}
-    optimizer = richest(name)
-    with jax.numpy_dtype_promotion("strict"):
-        state = optimizer.init(params)
-        updates, after = jax.eval_shape(optimizer.update, params, state, params)
-    assert types(updates) == types(params)
-    assert types(after) == types(state)
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["heavy_ball", "adam", "rmsprop"])
 def test_half_precision_is_computed_in_single(name, key):
     """The update is that of float32, rounded once; the float16 memory starts at zero, so nothing else is rounded."""
     g = {"w": jax.random.normal(key, (64,)).astype(jnp.float16)}
@@ -222,14 +138,6 @@ def test_half_precision_is_computed_in_single(name, key):
     full, _ = optimizer.update(wide, optimizer.init(wide), wide)
     rounding = np.finfo("f2").eps
     np.testing.assert_allclose(half["w"].astype(jnp.float32), full["w"], rtol=rounding, atol=float(np.finfo("f2").tiny))
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("name", NAMES)
-def test_zero_gradients_in_half_precision_are_harmless(name, dtype):
-    params = jnp.ones(3, dtype)
-    after = follow(example(name), params, [jnp.zeros(3, dtype)] * 3)
-    np.testing.assert_allclose(after.astype(jnp.float32), 1.0, rtol=0.01)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -259,27 +167,6 @@ def test_mu_dtype_stores_the_first_moment_alone():
 # tracing
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_second_call_never_compiles(name):
-    optimizer = richest(name)
-    params = {"w": jnp.ones((2, 3)), "v": jnp.ones((2, 3)), "weak": jnp.asarray(1.0)}
-    chex.clear_trace_counter()
-    step = jax.jit(chex.assert_max_traces(optimizer.update, n=1))
-    state = optimizer.init(params)
-    for _ in range(3):
-        _, state = step(params, state, params)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_vmapped_rates_are_the_runs_alone(name, x64):
-    rates = jnp.array([0.01, 0.1, 0.3])
-    rest = {k: v for k, v in ENTRIES[name].example.items() if k != "learning_rate"}
-    params, stream = jnp.array([1.0, -2.0]), [jnp.array([0.3, -1.0]), jnp.array([0.0, 2.0])]
-    run = lambda rate: follow(ENTRIES[name].factory(rate, **rest), params, stream)
-    alone = jnp.stack([run(float(rate)) for rate in rates])
-    np.testing.assert_allclose(jax.jit(jax.vmap(run))(rates), alone, rtol=1e-13)
-
-
 def test_equal_shapes_share_one_trace_and_the_numbers_stay():
     calls = []
 
@@ -303,7 +190,9 @@ def test_the_rate_is_differentiable(x64):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.sampled_from(NAMES), st.lists(st.sampled_from([(), (1,), (3,), (2, 2), (0,)]), max_size=5))
+@given(
+    st.sampled_from(["sgd", "adagrad", "adam"]), st.lists(st.sampled_from([(), (1,), (3,), (2, 2), (0,)]), max_size=5)
+)
 def test_jitted_is_eager_on_any_tree(name, shapes):
     rng = np.random.default_rng(len(shapes))
     params = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]

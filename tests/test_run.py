@@ -211,3 +211,17 @@ def test_batches_need_data(key):
 def test_a_factory_is_not_an_optimizer(key):
     with pytest.raises(ValueError, match="not an optimizer"):
         run(problems.bowl(), optimizers.sgd, steps=1, key=key)
+
+
+@pytest.mark.parametrize("number", [np.int64(6), np.uint8(6), np.array(6), jnp.int32(6)])
+def test_any_whole_number_counts_steps(number, key):
+    plain = run(noisy_line(), optimizers.sgd(0.1), steps=6, every=6, key=key)
+    counted = run(noisy_line(), optimizers.sgd(0.1), steps=number, every=number, key=key)
+    chex.assert_trees_all_equal(counted, plain)
+
+
+@pytest.mark.parametrize("number", [True, np.bool_(True), jnp.array(True), 6.0, "6", None, np.array([6, 7])])
+@pytest.mark.parametrize("name", ["steps", "every"])
+def test_what_is_no_whole_number_counts_none(name, number, key):
+    with pytest.raises(ValueError, match=f"{name}=.*whole number from 1 up"):
+        run(noisy_line(), optimizers.sgd(0.1), **{"steps": 6, name: number}, key=key)

@@ -1,5 +1,6 @@
 """The store: whole or absent, resumed bit for bit, grown, refused, and damage noticed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -264,3 +265,34 @@ def test_killed_again_and_again(tmp_path):
         folder.mkdir()
         _, _, resumed, whole = killed_and_resumed(folder, 4, np.random.default_rng(series))
         same(resumed, whole)
+
+
+def test_who_loses_the_race_to_make_a_store_opens_it(tmp_path, monkeypatch):
+    """Both sweeps saw that nothing was there; the other one made the store, and filled it, while this one waited."""
+    create = store.create
+
+    def late(*args):
+        monkeypatch.setattr(store, "create", create)
+        first = sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
+        assert first.attrs["lanes_computed"] == 12
+        create(*args)
+
+    monkeypatch.setattr(store, "create", late)
+    second = sweep(train, learning_rate=AXES["learning_rate"], seed=range(5), store=tmp_path / "s")
+    assert second.attrs["lanes_computed"] == 3
+    assert (second.status == 0).all()
+
+
+def test_a_store_made_by_another_who_still_writes_is_left_to_him(tmp_path, monkeypatch):
+    create = store.create
+
+    def late(*args):
+        create(*args)
+        create(*args)
+        stack.enter_context(store.writing(tmp_path / "s"))
+
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(store, "create", late)
+        with pytest.raises(ValueError, match="another process is writing this store; wait for it"):
+            sweep(train, **AXES, store=tmp_path / "s")
+    assert sweep(train, **AXES, store=tmp_path / "s").attrs["lanes_computed"] == 12

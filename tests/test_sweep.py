@@ -267,3 +267,20 @@ def test_bad_input_is_one_readable_line(case):
     with pytest.raises(ValueError, match=words) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 2**40])
+def test_a_whole_number_too_large_for_the_program_is_refused_and_not_wrapped(value, tmp_path):
+    """In the dtype of the program, 2³¹ would be −2³¹. It is said before anything is computed or stored."""
+    with pytest.raises(ValueError, match=f"axis size: {value} does not fit int32") as caught:
+        sweep(lambda size: size * 1.0, size=[0, value], store=tmp_path / "s")
+    assert "\n" not in str(caught.value)
+    assert not any(tmp_path.iterdir())
+    traced = Traced(lambda size: size * 1.0, point(size=np.int32))
+    with pytest.raises(ValueError, match=f"axis size: {value} does not fit int32"):
+        compiled(traced, Plan(2, 1, 1))({"size": np.array([0, value])})
+
+
+def test_the_largest_whole_numbers_are_what_they_are(x64):
+    ends = [-(2**31), 2**31 - 1, 2**40, 2**53]
+    np.testing.assert_array_equal(sweep(lambda size: size * 1.0, size=ends).value, ends)

@@ -11,7 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -56,8 +56,7 @@ def choose(
     """
     cost = Cost(*(max(field) for field in zip(*(p.cost for p in programs), strict=True)))
     devices, total = len(jax.devices()), _length(lanes)
-    touched = max(cost.working_set, 1)
-    fits = max(1, NEAR // touched, min(TOGETHER, FAR // touched))
+    fits = together(cost.working_set)
     outer = tuple(name for name in lanes if any(name in p.keyed for p in programs))
     sharing = total // len(_distinct(lanes, outer))
     if sharing < min(fits, TOGETHER) or len(outer) == len(lanes):
@@ -78,6 +77,12 @@ def choose(
         f"about {cost.seconds:.1e} s a lane"
     )
     return Plan(width, per_call * devices, devices, outer, reason)
+
+
+def together(working_set: int) -> int:
+    """How many points that touch so many bytes each are best computed side by side on one core."""
+    touched = max(working_set, 1)
+    return max(1, NEAR // touched, min(TOGETHER, FAR // touched))
 
 
 @functools.cache
@@ -135,10 +140,23 @@ def _inputs(program: Traced, lanes: dict[str, np.ndarray], plan: Plan) -> tuple:
     """Lane numbers (groups, width), and axis values: (groups,) for outer axes, (groups, width) for the others."""
     shaped = {name: lanes[name].reshape(plan.groups, plan.width) for name in program.names}
     values = tuple(
-        (shaped[name][:, 0] if name in plan.outer else shaped[name]).astype(aval.dtype)
+        exactly(name, shaped[name][:, 0] if name in plan.outer else shaped[name], aval.dtype)
         for name, aval in zip(program.names, program.avals, strict=True)
     )
     return np.arange(plan.chunk, dtype=np.int32).reshape(plan.groups, plan.width), values
+
+
+def exactly(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
+    """An axis in the dtype that a program takes; ValueError for a whole number that does not fit, which would wrap."""
+    if np.issubdtype(dtype, np.integer):
+        bounds = np.iinfo(dtype)
+        for value in (values.min(), values.max()):
+            if not bounds.min <= int(value) <= bounds.max:
+                raise ValueError(
+                    f"axis {name}: {value} does not fit {bounds.dtype}, which goes from {bounds.min} to {bounds.max}; "
+                    "give smaller numbers, or floats"
+                )
+    return values.astype(dtype)
 
 
 def _length(lanes: dict[str, np.ndarray]) -> int:

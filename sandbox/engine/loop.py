@@ -1,6 +1,7 @@
 """run: one problem under one optimizer, as a pure scan."""
 
 import inspect
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -79,7 +80,8 @@ def run(
     The key is split once, for init, batches and noise, so lanes that differ in hyper-parameters see the same data.
     Raises ValueError for steps or every below one, and for a batch that the data cannot fill.
     """
-    chosen = _check(problem, steps, every, batch_size, batches)
+    steps, every = _whole("steps", steps), _whole("every", every)
+    chosen = _check(problem, batch_size, batches)
     init_key, batch_key, noise_key = jax.random.split(key, 3)
     data = jax.tree.map(jnp.asarray, problem.data)
     problem = replace(problem, data=data)
@@ -152,11 +154,19 @@ def _scan(step: Callable, carry: tuple, xs: tuple, record: Callable | None, ever
     return carry, trace
 
 
-def _check(problem: Problem, steps: int, every: int, batch_size: int | None, batches: Batches | None) -> Batches | None:
+def _whole(name: str, number: Any) -> int:
+    """A count, of any type that stands for a whole number, as Python's; True and False stand for none."""
+    try:
+        count = operator.index(number)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(number, bool):
+        raise ValueError(f"{name}={number!r}: expected a whole number from 1 up")
+    return count
+
+
+def _check(problem: Problem, batch_size: int | None, batches: Batches | None) -> Batches | None:
     """The batches that were asked for; a ValueError where the request makes no sense."""
-    for name, number in (("steps", steps), ("every", every)):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name}={number!r}: expected a whole number from 1 up")
     if batch_size is not None and batches is not None:
         raise ValueError("batch_size and batches were both given; batch_size=n means batches=epochs(n)")
     chosen = epochs(batch_size) if batch_size is not None else batches

@@ -32,6 +32,7 @@ def leafwise(
     step_size: Scalar | Schedule | None = None,
     *,
     masks: tuple = (),
+    roles: Callable[[Params], Params] | None = None,
 ) -> Optimizer:
     """The optimizer whose recursion for one array is (init, update).
 
@@ -43,16 +44,20 @@ def leafwise(
     gradient, the memory in the dtype that init chose. A None among the gradients stays None and its memory waits.
     `step_size`, by which a lasting gradient is multiplied in the end, is noted for `proximal`. Each of `masks` (a
     prefix tree of booleans, or a function from params to one; None is True everywhere) gives a leaf its mark.
+    Where leaves play different roles, `roles`, a function from params to a tree of hashable words, tells them, and
+    init and update take them before the marks: init(x, role), update(t, g, memory, x, role, *marks).
     """
     one = functools.partial(_one, update)
     one_traced = jax.jit(one, static_argnums=4)
 
     def init_tree(params: Params) -> Any:
         xs, structure = _flatten(params)
+        parts = _parts(roles, params, structure)
         with jax.numpy_dtype_promotion("standard"):
-            memories = [None if x is None else jax.tree.map(_strong, init(_array(x))) for x in xs]
+            rows = zip(xs, parts, strict=True)
+            memories = [None if x is None else jax.tree.map(_strong, init(_array(x), *part)) for x, part in rows]
             example = next((m for m in memories if m is not None), None)
-            kind: Any = type(init(jnp.zeros(())) if example is None else example)
+            kind: Any = type(init(jnp.zeros(()), *([] if roles is None else [None])) if example is None else example)
         rows = [kind(*[None] * len(kind._fields)) if m is None else m for m in memories]
         fields = [structure.unflatten([row[k] for row in rows]) for k in range(len(kind._fields))]
         return _state_type(kind)(jnp.zeros((), jnp.int32), *fields)
@@ -60,16 +65,16 @@ def leafwise(
     def update_tree(grads: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         gs, structure = _flatten(grads)
         xs = [None] * len(gs) if params is None else structure.flatten_up_to(params)
-        marks = list(
-            zip(*[_marks(mask, grads if params is None else params, structure) for mask in masks], strict=True)
-        )
+        like = grads if params is None else params
+        marks = list(zip(*[_marks(mask, like, structure) for mask in masks], strict=True)) or [()] * len(gs)
+        marks = [part + mark for part, mark in zip(_parts(roles, like, structure), marks, strict=True)]
         columns = [structure.flatten_up_to(field) for field in state[1:]]
         memories = [state.memory(*[column[i] for column in columns]) for i in range(len(gs))]
         shared = _shared(gs, state.count)
         t = next_count(state.count)
         with jax.numpy_dtype_promotion("standard"):
             steps = [one_traced if shared(g) else one for g in gs]
-            pairs = [step(t, *row) for step, *row in zip(steps, gs, memories, xs, marks or [()] * len(gs), strict=True)]
+            pairs = [step(t, *row) for step, *row in zip(steps, gs, memories, xs, marks, strict=True)]
         fields = [structure.unflatten([memory[k] for _, memory in pairs]) for k in range(len(columns))]
         return structure.unflatten([u for u, _ in pairs]), type(state)(t, *fields)
 
@@ -80,13 +85,16 @@ def treewise(init: Callable, update: Callable, step_size: Scalar | Schedule | No
     """The optimizer whose recursion looks across leaves.
 
     init(params) → memory                                a NamedTuple of trees and numbers
-    update(t, g, memory, x, *, …) → (update, memory)     t = 1, 2, …; the names after * are extra arguments it must get
+    update(t, g, memory, x, *, …) → (update, memory)     t = 1, 2, …; the names after * are extra arguments it must get;
+                                                         after **, it gets all there are
 
     As with `leafwise`, the state is `count`, then the fields of the memory; the recursion computes in at least
     float32, the update leaves in the dtypes of the gradient, the memory in those that init chose. Raises ValueError
     for an extra argument that the caller of update left out.
     """
-    named = [p for p in inspect.signature(update).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(update).parameters.values()
+    named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def init_tree(params: Params) -> Any:
         with jax.numpy_dtype_promotion("standard"):
@@ -95,10 +103,8 @@ def treewise(init: Callable, update: Callable, step_size: Scalar | Schedule | No
         return _state_type(kind)(jnp.zeros((), jnp.int32), *memory)
 
     def update_tree(grads: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
-        for p in named:
-            if p.name not in extra and p.default is p.empty:
-                raise ValueError(f"update was called without {p.name}, which this optimizer needs: {p.name}=…")
-        wanted = {p.name: extra[p.name] for p in named if p.name in extra}
+        given = {p.name: needed(extra, p.name) for p in named if p.name in extra or p.default is p.empty}
+        wanted = extra if takes_all else given
         t, memory = next_count(state.count), state.memory(*state[1:])
         wide = lambda tree: jax.tree.map(lambda x: _wide(_array(x)), tree)
         with jax.numpy_dtype_promotion("standard"):
@@ -179,11 +185,10 @@ def stabiliser(eps: Any) -> Scalar:
 
 def factory(make: Callable[Arguments, Optimizer]) -> Callable[Arguments, Optimizer]:
     """The factory, whose optimizers remember the arguments they were made with, for `hyperparameters`."""
-    signature = inspect.signature(make)
 
     @functools.wraps(make)
     def remembered(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Optimizer:
-        optimizer = make(*args, **kwargs)
+        optimizer, signature = make(*args, **kwargs), inspect.signature(make)
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         scheduled = {name for name, p in signature.parameters.items() if Schedule in get_args(p.annotation)}
@@ -218,6 +223,23 @@ def required(x: Any) -> Any:
     return x
 
 
+def needed(extra: dict[str, Any], name: str) -> Any:
+    """The extra argument of this name, or a ValueError where the caller of update left it out."""
+    if name not in extra:
+        raise ValueError(f"update was called without {name}, which this optimizer needs: {name}=…")
+    return extra[name]
+
+
+def marked(mask: Any, params: Params) -> Params:
+    """What the mask, a prefix tree or a function from params to one, says of each leaf; None is True everywhere."""
+    return jax.tree.broadcast(True if mask is None else mask(params) if callable(mask) else mask, params)
+
+
+def _parts(roles: Callable[[Params], Params] | None, params: Params, structure: Any) -> list[tuple]:
+    """The role of each leaf, as what its recursion is given: nothing, where leaves have no roles."""
+    return [()] * structure.num_leaves if roles is None else [(r,) for r in structure.flatten_up_to(roles(params))]
+
+
 def _one(update: Callable, t: Array, g: Any, memory: Any, x: Any, marks: tuple) -> tuple[Any, Any]:
     """One leaf through its recursion: up to at least float32 before, back to its own dtypes after."""
     if g is None:
@@ -243,8 +265,7 @@ def _marks(mask: Any, params: Params, structure: Any) -> list[bool]:
     """What the mask says of each leaf."""
     if mask is None:
         return [True] * structure.num_leaves
-    whole = jax.tree.broadcast(mask(params) if callable(mask) else mask, params)
-    return [bool(mark) for mark in structure.flatten_up_to(whole)]
+    return [bool(mark) for mark in structure.flatten_up_to(marked(mask, params))]
 
 
 def _averages(node: Any) -> bool:
@@ -280,6 +301,11 @@ def checked(optimizer: Any) -> Any:
         return optimizer
     given = getattr(optimizer, "__name__", repr(optimizer))
     raise ValueError(f"{given} is not an optimizer; expected one with init and update, such as optimizers.adam(1e-3)")
+
+
+def made(maker: Any) -> Any:
+    """The optimizer that a function without arguments makes; an optimizer is itself."""
+    return maker() if callable(maker) else checked(maker)
 
 
 def step_size_of(optimizer: Any) -> Scalar | Schedule | None:

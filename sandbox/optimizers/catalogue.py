@@ -1,12 +1,16 @@
 """One entry per optimizer: where it is from, and how it is tried."""
 
 import difflib
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sandbox.optimizers import adaptive, gradient, moments, sign
+import jax
+
+from sandbox.optimizers import adaptive, gradient, matrix, memories, moments, second_order, sign
 from sandbox.optimizers.base import Optimizer
+from sandbox.types import Params
 
 
 class Entry(NamedTuple):
@@ -116,6 +120,158 @@ MOMENTS = {
         needs=("params",),
         deviations="finite where half precision rounds eps to 0 or a decay rate to 1",
     ),
+    "nadam": Entry(moments.nadam, "Dozat 2016", {"learning_rate": 0.01}, variants=({"mu_dtype": "float32"},)),
+    "nadamw": Entry(
+        moments.nadamw,
+        "Dozat 2016; Loshchilov & Hutter 2019",
+        {"learning_rate": 0.01, "weight_decay": 1e-2},
+        variants=({"mu_dtype": "float32"},),
+        needs=("params",),
+    ),
+    "adamax": Entry(moments.adamax, "Kingma & Ba 2015", {"learning_rate": 0.01}),
+    "adamaxw": Entry(
+        moments.adamaxw,
+        "Kingma & Ba 2015; Loshchilov & Hutter 2019",
+        {"learning_rate": 0.01, "weight_decay": 1e-2},
+        needs=("params",),
+    ),
+    "amsgrad": Entry(
+        moments.amsgrad,
+        "Reddi, Kale & Kumar 2018",
+        {"learning_rate": 0.01},
+        variants=({"mu_dtype": "float32"}, {"bias_correction_mu": False}, {"bias_correction_nu": False}),
+    ),
+    "radam": Entry(
+        moments.radam,
+        "Liu et al. 2020",
+        {"learning_rate": 0.01},
+        variants=({"b2": 0.97, "threshold": 4.5},),
+        ranges={"threshold": (4.2, 4.9)},
+    ),
+    "yogi": Entry(moments.yogi, "Zaheer et al. 2018", {"learning_rate": 0.01}),
+    "adabelief": Entry(moments.adabelief, "Zhuang et al. 2020", {"learning_rate": 0.01}),
 }
 
-ENTRIES: dict[str, Entry] = {**GRADIENT, **SIGN, **ADAPTIVE, **MOMENTS}
+MEMORIES = {
+    "acprop": Entry(
+        memories.acprop,
+        "Zhuang et al. 2021",
+        {"learning_rate": 0.001},
+        needs=("params",),
+        deviations="finite where half precision rounds eps to 0",
+    ),
+    "adopt": Entry(
+        memories.adopt,
+        "Taniguchi et al. 2024",
+        {"learning_rate": 0.01},
+        variants=({"mu_dtype": "float32"}, {"clip_value_fn": lambda k: 0.3 + k**0.5}),
+        complex=False,
+    ),
+    "optimistic_adam_v2": Entry(
+        memories.optimistic_adam_v2,
+        "Daskalakis et al. 2018",
+        {"learning_rate": 0.01},
+        variants=({"mu_dtype": "float32"},),
+        ranges={"alpha": (0.4, 0.9), "beta": (0.2, 0.8)},
+    ),
+    "optimistic_adam": Entry(
+        memories.optimistic_adam,
+        "Daskalakis et al. 2018",
+        {"learning_rate": 0.01},
+        variants=({"mu_dtype": "float32"},),
+        ranges={"optimism": (0.02, 0.2)},
+    ),
+    "ademamix": Entry(
+        memories.ademamix,
+        "Pagliardini et al. 2024",
+        {"learning_rate": 0.01},
+        variants=({"mu_dtype": "float64"},),
+        ranges={"alpha": (2.0, 8.0)},
+        needs=("params",),
+        deviations="mu_dtype lasts beyond the first step",
+    ),
+    "simplified_ademamix": Entry(
+        memories.simplified_ademamix,
+        "Morwani et al. 2025",
+        {"learning_rate": 0.01},
+        ranges={"alpha": (0.5, 3.0)},
+        needs=("params",),
+    ),
+    "adan": Entry(
+        memories.adan,
+        "Xie et al. 2024",
+        {"learning_rate": 0.01},
+        needs=("params",),
+        deviations="weighs differences with β₂ as the paper does, where Optax has 1 − β₂",
+    ),
+}
+
+
+def _transposed(params: Params) -> Params:
+    """Every matrix is taken for its transpose."""
+    return jax.tree.map(lambda x: matrix.MatrixAxes(1, 0) if len(x.shape) == 2 else None, params)
+
+
+MATRIX = {
+    "muon": Entry(
+        matrix.muon,
+        "Jordan et al. 2024",
+        {"learning_rate": 0.01},
+        variants=(
+            {"preconditioning": "spectral", "ns_steps": 3},
+            {"preconditioning": "aol", "ns_coeffs": "dion", "muon_weight_dimension_numbers": _transposed},
+            {"preconditioning": "schatten", "mu_dtype": "float32"},
+        ),
+        ranges={
+            "beta": (0.6, 0.85),
+            "adam_b1": (0.6, 0.85),
+            "adam_b2": (0.7, 0.95),
+            "adam_eps_root": (1e-5, 1e-3),
+            "adam_weight_decay": (0.02, 0.3),
+            "adam_learning_rate": (0.01, 0.3),
+            "consistent_rms": (0.1, 0.4),
+        },
+        needs=("params",),
+        deviations='the preset ns_coeffs="muon" works; more coefficients than ns_steps are all used; '
+        "an array without entries is no error; the modulus, not the square, in complex schatten",
+    ),
+    "galore": Entry(
+        matrix.galore,
+        "Zhao et al. 2024",
+        {"learning_rate": 0.01},
+        variants=(
+            {"rank": 4, "update_proj_gap": 3},
+            {"rank": 40, "update_proj_gap": 5, "weight_dimension_numbers": _transposed},
+            {"rank": 16, "base_optimizer": functools.partial(gradient.heavy_ball, -1.0)},
+        ),
+        ranges={"scale": (0.3, 0.9)},
+        needs=("params",),
+        deviations="complex matrices are projected by the conjugate transpose; axes that count matrices are allowed",
+    ),
+}
+
+SECOND_ORDER = {
+    "sophia": Entry(
+        second_order.sophia,
+        "Liu et al. 2024",
+        {"learning_rate": 0.01},
+        variants=(
+            {"update_interval": 3, "clip_threshold": None, "eps": 1.0, "mu_dtype": "float32"},
+            {"verbose": True, "print_win_rate_every_n_steps": 1000},
+            {"hessian_diagonal_fn": second_order.squared_gradients},
+        ),
+        ranges={"gamma": (0.05, 0.5), "clip_threshold": (0.3, 0.8)},
+        needs=("params", "obj_fn"),
+        complex=False,
+    ),
+    "lbfgs": Entry(
+        second_order.lbfgs,
+        "Liu & Nocedal 1989",
+        {},
+        variants=({"memory_size": 3}, {"linesearch": None, "scale_init_precond": True}),
+        ranges={"learning_rate": (0.3, 0.9)},
+        needs=("params", "value", "grad", "value_fn"),
+    ),
+}
+
+ENTRIES: dict[str, Entry] = {**GRADIENT, **SIGN, **ADAPTIVE, **MOMENTS, **MEMORIES, **MATRIX, **SECOND_ORDER}

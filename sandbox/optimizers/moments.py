@@ -1,5 +1,6 @@
 """Adam and its family: a moving average of the gradient, scaled by one of its square."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,10 +11,18 @@ from sandbox.types import Array, Scalar, Schedule
 
 
 class Moments(NamedTuple):
-    """Moving averages of the gradient, mu, and of its square, nu."""
+    """Moving averages of the gradient, mu, and of its square or what stands in its place, nu."""
 
     mu: Array
     nu: Array
+
+
+class PeakedMoments(NamedTuple):
+    """The moments, and the largest corrected nu so far."""
+
+    mu: Array
+    nu: Array
+    nu_max: Array
 
 
 @factory
@@ -36,12 +45,7 @@ def adam(
     nesterov (Dozat 2016, Algorithm 2):          m̂ = β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ)
     """
     init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
-
-    def update(t, g, memory, x):
-        d, memory = direction(t, g, memory)
-        return -at(learning_rate, t) * d, memory
-
-    return leafwise(init, update, learning_rate)
+    return descent(init, direction, learning_rate)
 
 
 @factory
@@ -66,6 +70,213 @@ def adamw(
     """
     # 1. The paper multiplies λ by the schedule alone; here, as in Optax and PyTorch, by the whole learning rate.
     init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
+    return decayed_descent(init, direction, learning_rate, weight_decay, mask)
+
+
+@factory
+def nadam(
+    learning_rate: Scalar | Schedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: Any | None = None,
+    *,
+    nesterov: bool = True,
+) -> Optimizer:
+    """NAdam (Dozat 2016, Algorithm 2): Adam that looks ahead along its momentum.
+
+    x ← x − η (β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ)) / (√(v̂ + ε_root) + ε)     m, v̂ as in Adam
+    """
+    init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
+    return descent(init, direction, learning_rate)
+
+
+@factory
+def nadamw(
+    learning_rate: Scalar | Schedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: Any | None = None,
+    weight_decay: Scalar | Schedule = 1e-4,
+    mask: Any = None,
+    *,
+    nesterov: bool = True,
+) -> Optimizer:
+    """NAdamW: NAdam (Dozat 2016) with the weight decay of AdamW (Loshchilov & Hutter 2019).
+
+    x ← x − η (d + λ x)                          d as in NAdam; λ and `mask` as in AdamW
+    """
+    init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
+    return decayed_descent(init, direction, learning_rate, weight_decay, mask)
+
+
+@factory
+def adamax(learning_rate: Scalar | Schedule, b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) -> Optimizer:
+    """AdaMax (Kingma & Ba 2015, Algorithm 2): Adam in the infinity norm, which needs no correction.
+
+    u ← max(|g| + ε, β₂ u)
+    x ← x − η m̂ / u                             m̂ as in Adam
+    """
+    init, direction = _adamax(b1, b2, eps)
+    return descent(init, direction, learning_rate)
+
+
+@factory
+def adamaxw(
+    learning_rate: Scalar | Schedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    weight_decay: Scalar | Schedule = 1e-4,
+    mask: Any = None,
+) -> Optimizer:
+    """AdaMax (Kingma & Ba 2015, Algorithm 2) with the weight decay of AdamW (Loshchilov & Hutter 2019).
+
+    x ← x − η (m̂ / u + λ x)                     u as in AdaMax; λ and `mask` as in AdamW
+    """
+    init, direction = _adamax(b1, b2, eps)
+    return decayed_descent(init, direction, learning_rate, weight_decay, mask)
+
+
+@factory
+def amsgrad(
+    learning_rate: Scalar | Schedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: Any | None = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+) -> Optimizer:
+    """AMSGrad (Reddi, Kale & Kumar 2018, Algorithm 2): Adam whose scale never falls.
+
+    w ← max(w, v̂)                               m, m̂ and v̂ as in Adam; m or v where not corrected
+    x ← x − η m̂ / (√(w + ε_root) + ε)
+    """
+    # 1. The paper takes the maximum of v, without correction; so does bias_correction_nu=False.
+    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+
+    def init(x):
+        nu = jnp.zeros_like(x, dtype=real_dtype(x))
+        return PeakedMoments(jnp.zeros_like(x, dtype=mu_dtype), nu, nu)
+
+    def direction(t, g, memory):
+        mu, nu = average(memory.mu, g, b1), average(memory.nu, abs2(g), b2)
+        m_hat = corrected(mu, b1, t) if bias_correction_mu else mu
+        v_hat = corrected(nu, b2, t) if bias_correction_nu else nu
+        peak = jnp.maximum(memory.nu_max, v_hat)
+        return m_hat / (jnp.sqrt(peak + eps_root) + eps), PeakedMoments(mu, nu, peak)
+
+    return descent(init, direction, learning_rate)
+
+
+@factory
+def radam(
+    learning_rate: Scalar | Schedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    threshold: Scalar = 5.0,
+    *,
+    nesterov: bool = False,
+) -> Optimizer:
+    """RAdam (Liu et al. 2020, Algorithm 2): Adam that waits with its scale until v̂ rests on enough gradients.
+
+    ρ∞ = 2 / (1 − β₂) − 1,  ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ)
+    r = √((ρ − 4) (ρ − 2) ρ∞ / ((ρ∞ − 4) (ρ∞ − 2) ρ))
+    x ← x − η r m̂ / (√(v̂ + ε_root) + ε)         where ρ ≥ threshold, else x − η m̂; m̂ and v̂ as in Adam
+    """
+    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+    init, _ = _adam(b1, b2, eps, eps_root, None, nesterov)
+
+    def direction(t, g, memory):
+        mu, nu = average(memory.mu, g, b1), average(memory.nu, abs2(g), b2)
+        m_hat, v_hat = _first(mu, g, b1, t, nesterov), corrected(nu, b2, t)
+        most = 2 / (1 - b2) - 1
+        rho = most - 2 * t * b2**t / (1 - b2**t)
+        enough = rho >= threshold
+        ratio = (rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho)
+        r = jnp.sqrt(jnp.where(enough, ratio, 1.0)).astype(v_hat.dtype)
+        return jnp.where(enough, r * m_hat / (jnp.sqrt(v_hat + eps_root) + eps), m_hat), Moments(mu, nu)
+
+    return descent(init, direction, learning_rate)
+
+
+@factory
+def yogi(learning_rate: Scalar | Schedule, b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-3) -> Optimizer:
+    """Yogi (Zaheer et al. 2018, Algorithm 2): the scale moves by (1 − β₂) g², whatever it is.
+
+    v ← v − (1 − β₂) sign(v − g²) g²             m̂ and v̂ as in Adam; m and v start at 1e-6
+    x ← x − η m̂ / (√v̂ + ε)
+    """
+    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+
+    def init(x):
+        return Moments(jnp.full_like(x, 1e-6), jnp.full_like(x, 1e-6, dtype=real_dtype(x)))
+
+    def direction(t, g, memory):
+        mu = average(memory.mu, g, b1)
+        nu = memory.nu - (1 - b2) * jnp.sign(memory.nu - abs2(g)) * abs2(g)
+        return corrected(mu, b1, t) / (jnp.sqrt(corrected(nu, b2, t)) + eps), Moments(mu, nu)
+
+    return descent(init, direction, learning_rate)
+
+
+@factory
+def adabelief(
+    learning_rate: Scalar | Schedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-16,
+    eps_root: Scalar = 1e-16,
+    *,
+    nesterov: bool = False,
+) -> Optimizer:
+    """AdaBelief (Zhuang et al. 2020, Algorithm 2): the scale is how far gradients are from what m made expect.
+
+    s ← β₂ s + (1 − β₂) (g − m)² + ε_root        ŝ = s / (1 − β₂ᵗ), m and m̂ as in Adam
+    x ← x − η m̂ / (√ŝ + ε)
+    """
+    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+    init, _ = _adam(b1, b2, eps, eps_root, None, nesterov)
+
+    def direction(t, g, memory):
+        mu = average(memory.mu, g, b1)
+        nu = average(memory.nu, abs2(g - mu), b2) + eps_root
+        return _first(mu, g, b1, t, nesterov) / (jnp.sqrt(corrected(nu, b2, t)) + eps), Moments(mu, nu)
+
+    return descent(init, direction, learning_rate)
+
+
+def average(old: Array, new: Array, b: Scalar) -> Array:
+    """β old + (1 − β) new."""
+    return b * old + (1 - b) * new
+
+
+def corrected(m: Array, b: Scalar, t: Array) -> Array:
+    """m / (1 − βᵗ): of the average since 0 the average since the start (Kingma & Ba 2015, section 3)."""
+    return m / (1 - b**t)
+
+
+def descent(init: Callable, direction: Callable, learning_rate: Scalar | Schedule) -> Optimizer:
+    """x ← x − η d, where direction(t, g, memory) → (d, memory)."""
+
+    def update(t, g, memory, x):
+        d, memory = direction(t, g, memory)
+        return -at(learning_rate, t) * d, memory
+
+    return leafwise(init, update, learning_rate)
+
+
+def decayed_descent(
+    init: Callable, direction: Callable, learning_rate: Scalar | Schedule, weight_decay: Scalar | Schedule, mask: Any
+) -> Optimizer:
+    """x ← x − η (d + λ x), where direction(t, g, memory) → (d, memory)."""
 
     def update(t, g, memory, x, decays):
         d, memory = direction(t, g, memory)
@@ -84,9 +295,26 @@ def _adam(b1: Any, b2: Any, eps: Any, eps_root: Any, mu_dtype: Any, nesterov: bo
     def direction(t, g, memory):
         mu = b1 * memory.mu + (1 - b1) * g
         nu = b2 * memory.nu + (1 - b2) * abs2(g)
-        m_hat, v_hat = mu / (1 - b1**t), nu / (1 - b2**t)
-        if nesterov:
-            m_hat = b1 * mu / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
-        return m_hat / (jnp.sqrt(v_hat + eps_root) + eps), Moments(mu, nu)
+        v_hat = corrected(nu, b2, t)
+        return _first(mu, g, b1, t, nesterov) / (jnp.sqrt(v_hat + eps_root) + eps), Moments(mu, nu)
 
     return init, direction
+
+
+def _adamax(b1: Any, b2: Any, eps: Any) -> tuple:
+    """AdaMax's memory and direction: m̂ / u."""
+    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+    init, _ = _adam(b1, b2, eps, 0.0, None, False)
+
+    def direction(t, g, memory):
+        mu, nu = average(memory.mu, g, b1), jnp.maximum(jnp.abs(g) + eps, b2 * memory.nu)
+        return corrected(mu, b1, t) / nu, Moments(mu, nu)
+
+    return init, direction
+
+
+def _first(mu: Array, g: Array, b1: Scalar, t: Array, nesterov: bool) -> Array:
+    """m̂, or what it will be after another gradient like this one."""
+    if nesterov:
+        return b1 * corrected(mu, b1, t + 1) + (1 - b1) * corrected(g, b1, t)
+    return corrected(mu, b1, t)

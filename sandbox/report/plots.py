@@ -151,6 +151,48 @@ def rate_curve(
     return ax
 
 
+def tuning(
+    ax: "Axes",
+    rates: Any,
+    final: Any,
+    *,
+    start: float | None = None,
+    best: float | None = None,
+    safe: tuple[float, float] | None = None,
+    ylabel: str = "final objective",
+) -> "Axes":
+    """The U of one optimizer: median and range over seeds of final (rates, seeds), and how far the cliff is.
+
+    The best rate is ringed; the safe range is shaded, and so is the cell of the grid in which the cliff lies; a cross
+    at the top is a rate at which a seed diverged. Where an objective is not positive the axis is linear around zero.
+    """
+    order = np.argsort(rates)
+    eta, runs = np.asarray(rates, float)[order], np.asarray(final, float)[order].T
+    lost = ~np.isfinite(runs).all(axis=0)
+    low, middle, high = (np.where(lost, np.nan, f(runs, axis=0)) for f in (np.min, np.median, np.max))
+    ax.set(xscale="log", xlabel="learning rate", ylabel=ylabel)
+    if (low > 0).sum() == (~lost).sum():
+        ax.set_yscale("log")
+    else:
+        sizes = np.abs(runs[np.isfinite(runs) & (runs != 0)])
+        ax.set_yscale("symlog", linthresh=float(sizes.min()) if sizes.size else 1.0)
+    if safe is not None and np.isfinite(safe).all():
+        ax.axvspan(*safe, color=COLOURS[2], alpha=0.10, lw=0, label="safe range")
+        if (beyond := eta[eta > safe[1]]).size:
+            ax.axvspan(safe[1], beyond[0], color=COLOURS[1], alpha=0.45, lw=0, label="here lies the cliff")
+    ax.fill_between(eta, low, high, color=COLOURS[0], alpha=0.22, lw=0, label="range over seeds")
+    ax.plot(eta, middle, color=COLOURS[0], marker="o", ms=3.5, label="median", zorder=3)
+    if best is not None and best in eta:
+        ax.plot(best, middle[eta == best], "o", ms=11, mfc="none", mec=COLOURS[0], mew=1.5, zorder=5, label="best")
+    if start is not None and np.isfinite(start):
+        ax.axhline(start, color=GREY, ls=(0, (1, 2)), lw=1.2, label="start")
+        if ax.get_yscale() == "log":
+            ax.set_ylim(top=_headroom(start, low[~lost]))
+    _crosses(ax, eta, lost, 0)
+    ax.legend()
+    return ax
+
+
 def cliff(ax: "Axes", curves: Mapping[str, tuple[Any, Any]]) -> "Axes":
     """The share of runs that diverge against the rate over its predicted cliff: all steps ought to fall on 1.
 
@@ -214,6 +256,13 @@ def trajectories(
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xlabel="$x_1$", ylabel="$x_2$")
     ax.legend(frameon=True, framealpha=0.9)
     return ax
+
+
+def _headroom(start: float, values: np.ndarray) -> float | None:
+    """The top of a log axis from the lowest value to the start and a third more: between the cliff and divergence lie
+    values without bound, beside which the U would look flat. None where there is nothing below the start."""
+    below = values.size and 0 < values.min() < start
+    return start * (start / float(values.min())) ** 0.3 if below else None
 
 
 def noise_floor(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sandbox.engine.guard import OK
-from sandbox.engine.lanes import Plan, compiled
+from sandbox.engine.lanes import Plan, compiled, exactly
 from sandbox.engine.loop import Run
 from sandbox.engine.program import Traced
 from sandbox.store import Variable
@@ -68,7 +68,7 @@ class Program:
 
 def program(fn: Callable[..., Any], fixed: Mapping[str, Any], where: Space, keep: str | None) -> Program:
     """fn with its static values filled in, traced at one point, or remembered from an earlier call."""
-    point = {name: _abstract(values) for name, (_, values) in where.axes.items()}
+    point = {name: _abstract(name, values) for name, (_, values) in where.axes.items()}
     alive: list[Any] = []
     try:
         shapes = tuple((name, str(aval.dtype)) for name, aval in point.items())
@@ -116,10 +116,11 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="/"), x) for path, x in paths]
 
 
-def _abstract(values: np.ndarray) -> jax.ShapeDtypeStruct:
+def _abstract(name: str, values: np.ndarray) -> jax.ShapeDtypeStruct:
     """One value of an axis, weakly typed as a Python number is, so that a swept rate does not promote a half."""
-    kind = float if values.dtype.kind == "f" else int
-    return jax.ShapeDtypeStruct((), jax.dtypes.canonicalize_dtype(kind), weak_type=True)
+    dtype = jax.dtypes.canonicalize_dtype(float if values.dtype.kind == "f" else int)
+    exactly(name, values, dtype)  # here already, before a store is made for it
+    return jax.ShapeDtypeStruct((), dtype, weak_type=True)
 
 
 def _settings() -> Iterator[str]:

@@ -1,0 +1,173 @@
+"""What a command shows: tables on the terminal, figures in files."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def caption(thing: Any) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def show(title: str, columns: tuple[str, ...], rows: list[tuple]) -> None:
+    """A table on the terminal."""
+    from sandbox.report import table
+
+    print_(table([dict(zip(columns, row, strict=True)) for row in rows], title))
+
+
+def print_(thing: Any) -> None:
+    """Text or a table; wide enough for a line of a table where the output is a file."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(thing)
+
+
+def show_tuned(tuned: Any, title: str) -> None:
+    """Best rate, value, safe range and margin on one screen, and what to know of them."""
+    numbers = ("learning rate", "median objective", "range over seeds", "safe range", "margin to the cliff")
+    spread, safe = (
+        f"{low:.6g} … {high:.6g}" for low, high in ((tuned.low, tuned.high), (tuned.safe_low, tuned.safe_high))
+    )
+    row = (f"{tuned.learning_rate:.4g}", f"{tuned.value:.6g}", spread, safe, f"{tuned.margin:.3g} ×")
+    known = tuned.learning_rate == tuned.learning_rate
+    if known:
+        unknown = tuned.margin != tuned.margin
+        show(title, numbers, [(*row[:3], "none", "") if unknown else row])
+    runs, computed = tuned.dataset.status.size, tuned.dataset.attrs.get("lanes_computed")
+    reused = "" if computed is None else f", {runs - computed} of them were in the store already"
+    typer.echo(f"{runs} runs{reused}; {int((tuned.dataset.status == 1).sum())} diverged")
+    for note in tuned.notes:
+        typer.echo(f"note: {note}")
+
+
+def show_landscape(ground: Any, title: str) -> None:
+    """The lowest and the highest point of a surveyed plane, and where they are."""
+    import numpy as np
+
+    names = ("x1", "x2") if ground.normalization == "axes" else ("along u", "along v")
+    finite = np.isfinite(ground.values)
+    if not finite.any():
+        raise ValueError("no point of the plane has a finite value; take another --span, or another start by --seed")
+    rows = []
+    for name, pick, worst in (("lowest", np.argmin, np.inf), ("highest", np.argmax, -np.inf)):
+        i, j = np.unravel_index(pick(np.where(finite, ground.values, worst)), finite.shape)
+        rows.append((name, f"{ground.values[i, j]:.6g}", f"{ground.a[i]:.4g}", f"{ground.b[j]:.4g}"))
+    show(title, ("point", "objective", *names), rows)
+
+
+def draw_run(path: Path, result: Any, problem: Any, title: str) -> None:
+    """The objective along a run, as the gap to the minimum where that is known."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from sandbox.report.plots import convergence, style
+
+    best = problem.facts.minimum
+    with style():
+        figure, ax = plt.subplots()
+        values = np.asarray(result.trace["loss"]) - (0.0 if best is None else float(best))
+        convergence(ax, {title: values}, steps=np.asarray(result.steps), ylabel="loss" if best is None else "$f - f^*$")
+    save(figure, path)
+
+
+def draw_sweep(path: Path, ds: Any, names: list[str], title: str) -> None:
+    """The final objective along the first axis of a sweep, a curve for each value of the second."""
+    import matplotlib.pyplot as plt
+
+    from sandbox.report.plots import rate_curve, style
+
+    along, *others = names
+    rest = ds.value.transpose("seed", *others, along)
+    cells = rest.stack(cell=others).transpose("cell", "seed", along) if others else rest.expand_dims("cell")
+    labels = [", ".join(f"{n} {v.item():.4g}" if v.dtype.kind == "f" else f"{n} {v.item()}" for n, v in (
+        (n, cell[n]) for n in others)) or title for cell in cells]  # fmt: skip
+    with style():
+        figure, ax = plt.subplots()
+        rate_curve(ax, dict(zip(labels, (c.values for c in cells), strict=True)), rates=ds[along].values)
+        ax.set(xlabel=along.replace("_", " "), title=title, ylabel="final objective")
+    save(figure, path)
+
+
+def draw_tuned(path: Path, tuned: Any, problem: Any, title: str) -> None:
+    """The U of a tuned learning rate, as the gap to the minimum where that is known."""
+    import matplotlib.pyplot as plt
+
+    from sandbox.report.plots import style, tuning
+
+    best = float(problem.facts.minimum or 0)
+    table = tuned.dataset.transpose("learning_rate", "seed")
+    with style():
+        figure, ax = plt.subplots()
+        tuning(
+            ax,
+            table.learning_rate.values,
+            table.value.values - best,
+            start=float(table.start.median()) - best,
+            best=tuned.learning_rate,
+            safe=(tuned.safe_low, tuned.safe_high),
+            ylabel="final objective" if problem.facts.minimum is None else "final $f - f^*$",
+        )
+        ax.set(title=title)
+    save(figure, path)
+
+
+def draw_landscape(path: Path, ground: Any, title: str, label: str, caption: str) -> None:
+    """Contours of a surveyed plane with the path over it, and below it what was drawn."""
+    import textwrap
+
+    import matplotlib.pyplot as plt
+
+    from sandbox.report.maps import contours, track
+    from sandbox.report.plots import GREY, style
+
+    with style():
+        figure, ax = plt.subplots(figsize=(6.4, 5.8))
+        contours(ax, ground.a, ground.b, ground.values)
+        x, y = ((), ()) if ground.path is None else (ground.path.a, ground.path.b)
+        track(ax, x, y, label, minimizers=ground.minimizers)
+        names = ("$x_1$", "$x_2$") if ground.normalization == "axes" else ("along u", "along v")
+        ax.set(title=title, xlabel=names[0], ylabel=names[1])
+        figure.supxlabel(textwrap.fill(caption, 108), fontsize=8, color=GREY, x=0.02, ha="left")
+    save(figure, path)
+
+
+def told(ground: Any, problem: Any, seed: int, run: str) -> str:
+    """What a figure of a surveyed plane must say of itself: data, precision, seed, normalisation, path, gaps."""
+    import jax
+    import numpy as np
+
+    counts = {leaf.shape[0] for leaf in jax.tree.leaves(problem.data)}
+    data = (
+        f"objective on the full training set ({counts.pop():,} examples)"
+        if counts
+        else "objective of the problem itself, there is no data"
+    )
+    plane = {
+        "axes": "the plane of its two variables",
+        "filter": "random Gaussian directions u, v, filter-normalised",
+        "none": "random Gaussian directions u, v, not normalised (the centre is zero)",
+    }[ground.normalization]
+    parts = [data, plane, f"seed {seed}", str(ground.values.dtype)]
+    if ground.path is not None:
+        outside = 0 if ground.normalization == "axes" else ground.path.fraction
+        exact = "path exact" if outside == 0 else f"path projected by least squares, {outside:.3g} of it out of plane"
+        parts += [run, exact]
+    if lost := int((~np.isfinite(ground.values)).sum()):
+        parts.append(f"{lost:,} of {ground.values.size:,} points not finite, left blank")
+    return "; ".join(parts) + "."
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure where it was asked for."""
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: the figure cannot be written ({error}); give a .png or .svg in a folder") from error
+    typer.echo(f"{path} written")

@@ -1,0 +1,44 @@
+"""Hyper-parameters are data: every float of every optimizer is an axis, and a lane is the run alone."""
+
+import inspect
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from sandbox import engine, optimizers, problems, sweeps
+from sandbox.optimizers import catalogue
+
+STEPS = 6
+
+
+def floats(name):
+    """The float arguments of the factory, each at its usual value and a little below."""
+    entry = catalogue.find(name)
+    given = {p.name: p.default for p in inspect.signature(entry.factory).parameters.values()} | entry.example
+    return {k: [v, 0.93 * v + 0.003] for k, v in given.items() if isinstance(v, float)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("sgd", "adam", "rmsprop") else pytest.mark.slow)
+        for name in optimizers.names()
+    ],
+)
+def test_every_float_is_an_axis_and_a_lane_is_the_run_alone(name, x64):
+    entry, axes = catalogue.find(name), floats(name)
+    axes = dict(itertools.islice(axes.items(), 8))
+    problem = problems.quadratic(10.0, 4)
+
+    def train(**arguments):
+        optimizer = entry.factory(**entry.example | arguments)
+        return engine.run(problem, optimizer, steps=STEPS, key=jax.random.key(1))
+
+    ds = sweeps.sweep(train, **axes, progress=False)
+    alone = jax.jit(train)
+    for corner in ({k: v[0] for k, v in axes.items()}, {k: v[1] for k, v in axes.items()}):
+        lane, one = ds.sel(**corner), alone(**corner)
+        np.testing.assert_allclose(lane.loss, one.trace["loss"], rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(lane.value, one.value, rtol=1e-10, atol=1e-13)
