@@ -110,6 +110,10 @@ TWINS: dict[str, Callable[[Any], tuple[Callable[..., Any], str]]] = {  # where i
         ),
         "galore",
     ),
+    "adadelta": lambda optax: (
+        lambda learning_rate=None, **rest: optax.adadelta(learning_rate or 1.0, **rest),
+        "adadelta",
+    ),
     "adan": lambda optax: (_adan(optax), "adan, β₂ for 1 − β₂"),
     "sophia": lambda optax: (_told(optax.contrib.sophia, hessian_diagonal_fn=made), "sophia"),
 }

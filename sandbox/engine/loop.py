@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from sandbox import tree
 from sandbox.data.batches import Batches, epochs
 from sandbox.engine import guard
-from sandbox.optimizers.base import eval_params
+from sandbox.optimizers.averaging import eval_params
 from sandbox.problems.problem import Problem
 from sandbox.types import Array, Batch, Key, Metrics, Params
 

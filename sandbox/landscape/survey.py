@@ -13,7 +13,7 @@ from sandbox.engine import Info, Run, run
 from sandbox.landscape.directions import directions
 from sandbox.landscape.paths import Projection, Window, project, window
 from sandbox.landscape.surface import flat, plane
-from sandbox.optimizers.base import eval_params
+from sandbox.optimizers.averaging import eval_params
 from sandbox.problems.problem import Problem
 from sandbox.types import Key, Metrics, Params
 

@@ -1,11 +1,20 @@
 """How it is minimised: (init, update) pairs, the simplest family first."""
 
 from sandbox.optimizers import schedules
-from sandbox.optimizers.adaptive import adagrad, rmsprop
-from sandbox.optimizers.base import Optimizer, chain, eval_params, hyperparameters, leafwise, treewise
+from sandbox.optimizers.adaptive import adadelta, adafactor, adagrad, madgrad, rmsprop, sm3
+from sandbox.optimizers.averaging import (
+    LookaheadParams,
+    eval_params,
+    lookahead,
+    schedule_free,
+    schedule_free_adamw,
+    schedule_free_sgd,
+)
+from sandbox.optimizers.base import Optimizer, chain, hyperparameters, leafwise, treewise
 from sandbox.optimizers.catalogue import Entry, find, names
 from sandbox.optimizers.followed import projected, proximal
 from sandbox.optimizers.gradient import ema_momentum, gradient_descent, heavy_ball, nesterov, sgd
+from sandbox.optimizers.layerwise import fromage, lamb, lars, novograd
 from sandbox.optimizers.line_search import backtracking, zoom
 from sandbox.optimizers.matrix import MatrixAxes, galore, muon
 from sandbox.optimizers.memories import (
@@ -23,10 +32,13 @@ from sandbox.optimizers.sign import lion
 
 __all__ = [
     "Entry",
+    "LookaheadParams",
     "MatrixAxes",
     "Optimizer",
     "acprop",
     "adabelief",
+    "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
@@ -41,28 +53,38 @@ __all__ = [
     "ema_momentum",
     "eval_params",
     "find",
+    "fromage",
     "galore",
     "gradient_descent",
     "heavy_ball",
     "hutchinson_estimator_diag_hessian",
     "hyperparameters",
+    "lamb",
+    "lars",
     "lbfgs",
     "leafwise",
     "lion",
+    "lookahead",
+    "madgrad",
     "muon",
     "nadam",
     "nadamw",
     "names",
     "nesterov",
+    "novograd",
     "optimistic_adam",
     "optimistic_adam_v2",
     "projected",
     "proximal",
     "radam",
     "rmsprop",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
     "schedules",
     "sgd",
     "simplified_ademamix",
+    "sm3",
     "sophia",
     "squared_gradients",
     "treewise",

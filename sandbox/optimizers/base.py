@@ -145,19 +145,6 @@ def chain(*optimizers: Optimizer) -> Optimizer:
     return transformation(init, update, step_size_of(parts[-1]) if parts else None)
 
 
-def eval_params(state: Any, params: Params) -> Params:
-    """Where to evaluate: the params themselves, but the average x of a method that averages.
-
-    Schedule-free methods (Defazio et al. 2024) step at y = (1 − b₁) z + b₁ x and keep z, so x = (y − (1 − b₁) z) / b₁.
-    Such a state is found anywhere inside `state`, also where it holds a part of the params only. At b₁ = 0, y is z
-    and knows nothing of x: y is returned.
-    """
-    for node in jax.tree.leaves(state, is_leaf=_averages):
-        if _averages(node):
-            params = _average(node.b1, node.z, params)
-    return params
-
-
 def transformation(init: Callable, update: Callable, step_size: Scalar | Schedule | None = None) -> Optimizer:
     """(init, update) as the record that Optax and its wrappers take, with a note of the step size."""
     from optax import GradientTransformationExtraArgs
@@ -266,25 +253,6 @@ def _marks(mask: Any, params: Params, structure: Any) -> list[bool]:
     if mask is None:
         return [True] * structure.num_leaves
     return [bool(mark) for mark in structure.flatten_up_to(marked(mask, params))]
-
-
-def _averages(node: Any) -> bool:
-    """Whether this is the state of a schedule-free method, ours or Optax's: it is known by its fields."""
-    return {"b1", "z", "weight_sum"} <= set(getattr(node, "_fields", ()))
-
-
-def _average(b1: Any, z: Params, y: Params) -> Params:
-    """x = (y − (1 − b₁) z) / b₁ on the leaves that z has; an empty tuple in z stands for a part that is not its own."""
-    b = _wide(jnp.asarray(b1))
-
-    def one(z: Any, y: Any) -> Any:
-        if isinstance(z, tuple):
-            return y
-        x = (_wide(y) - (1 - b) * _wide(z)) / jnp.where(b == 0, 1, b)
-        return jnp.where(b == 0, _wide(y), x).astype(y.dtype)
-
-    with jax.numpy_dtype_promotion("standard"):
-        return jax.tree.map(one, z, y, is_leaf=lambda node: isinstance(node, tuple) and not node)
 
 
 def advance(optimizer: Any, grads: Params, state: Any, params: Params, extra: dict) -> tuple[Params, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from sandbox.optimizers import adaptive, gradient, matrix, memories, moments, second_order, sign
+from sandbox.optimizers import adaptive, gradient, layerwise, matrix, memories, moments, second_order, sign
 from sandbox.optimizers.base import Optimizer
 from sandbox.types import Params
 
@@ -102,6 +102,30 @@ ADAPTIVE = {
         ranges={"initial_scale": (0.2, 1.0)},
         deviations="finite where rounding makes the centered variance negative and Optax gives NaN",
     ),
+    "adadelta": Entry(
+        adaptive.adadelta,
+        "Zeiler 2012",
+        {},
+        ranges={"learning_rate": (0.3, 2.0), "rho": (0.6, 0.95)},
+        needs=("params",),
+        deviations="descends where the rate is left out",
+    ),
+    "madgrad": Entry(adaptive.madgrad, "Defazio & Jelassi 2022", {"learning_rate": 0.01}, needs=("params",)),
+    "sm3": Entry(
+        adaptive.sm3, "Anil et al. 2019", {"learning_rate": 0.1}, complex=False, deviations="takes 0-d parameters"
+    ),
+    "adafactor": Entry(
+        adaptive.adafactor,
+        "Shazeer & Stern 2018",
+        {"learning_rate": 0.01},
+        variants=(
+            {"learning_rate": None, "clipping_threshold": None},
+            {"momentum": 0.7, "dtype_momentum": "float64", "decay_offset": -2},
+            {"min_dim_size_to_factor": 2, "weight_decay_rate": 0.05},
+        ),
+        ranges={"decay_rate": (0.4, 0.9), "clipping_threshold": (0.3, 0.8)},
+        needs=("params",),
+    ),
 }
 
 MOMENTS = {
@@ -150,6 +174,25 @@ MOMENTS = {
     ),
     "yogi": Entry(moments.yogi, "Zaheer et al. 2018", {"learning_rate": 0.01}),
     "adabelief": Entry(moments.adabelief, "Zhuang et al. 2020", {"learning_rate": 0.01}),
+}
+
+LAYERWISE = {
+    "fromage": Entry(
+        layerwise.fromage,
+        "Bernstein et al. 2020",
+        {"learning_rate": 0.01},
+        ranges={"min_norm": (0.1, 5.0)},
+        needs=("params",),
+    ),
+    "lars": Entry(
+        layerwise.lars,
+        "You, Gitman & Ginsburg 2017",
+        {"learning_rate": 1.0},
+        ranges={"trust_coefficient": (0.01, 0.1)},
+        needs=("params",),
+    ),
+    "lamb": Entry(layerwise.lamb, "You et al. 2020", {"learning_rate": 0.01}, needs=("params",)),
+    "novograd": Entry(layerwise.novograd, "Ginsburg et al. 2019", {"learning_rate": 0.01}, needs=("params",)),
 }
 
 MEMORIES = {
@@ -274,4 +317,13 @@ SECOND_ORDER = {
     ),
 }
 
-ENTRIES: dict[str, Entry] = {**GRADIENT, **SIGN, **ADAPTIVE, **MOMENTS, **MEMORIES, **MATRIX, **SECOND_ORDER}
+ENTRIES: dict[str, Entry] = {
+    **GRADIENT,
+    **SIGN,
+    **ADAPTIVE,
+    **MOMENTS,
+    **LAYERWISE,
+    **MEMORIES,
+    **MATRIX,
+    **SECOND_ORDER,
+}

@@ -22,7 +22,7 @@ from sandbox.optimizers.base import (
     treewise,
 )
 from sandbox.optimizers.gradient import Nothing
-from sandbox.optimizers.moments import Moments, _adam, adam
+from sandbox.optimizers.moments import Moments, adam, adam_direction, from_zero
 from sandbox.tree import abs2
 from sandbox.types import Array, Params, Scalar, Schedule
 
@@ -92,7 +92,8 @@ def muon(
     """
     coefficients, scaled = _coefficients(ns_coeffs, ns_steps), _preconditioning(preconditioning)
     beta, eps = decay_rate(beta), stabiliser(eps)
-    init_adam, adam_direction = _adam(adam_b1, adam_b2, eps, adam_eps_root, mu_dtype, nesterov)
+    init_adam = from_zero(mu_dtype)
+    direction = adam_direction(adam_b1, adam_b2, eps, adam_eps_root, nesterov)
     adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
 
     def init(x, axes):
@@ -100,7 +101,7 @@ def muon(
 
     def update(t, g, memory, x, axes, decays):
         if axes is None:
-            d, memory = adam_direction(t, g, memory)
+            d, memory = direction(t, g, memory)
             return -at(adam_rate, t) * (d + decay(adam_weight_decay, t, x, True)), memory
         mu = beta * memory.mu + (1 - beta) * g
         m_hat = mu / (1 - beta**t)

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from sandbox.optimizers.base import Optimizer, at, decay_rate, factory, real_dtype, stabiliser
-from sandbox.optimizers.moments import Moments, _adam, average, corrected, decayed_descent, descent
+from sandbox.optimizers.moments import (
+    Moments,
+    adam_direction,
+    average,
+    corrected,
+    decayed_descent,
+    descent,
+    from_zero,
+)
 from sandbox.tree import abs2
 from sandbox.types import Array, Scalar, Schedule
 
@@ -61,7 +69,8 @@ def optimistic_adam_v2(
 
     x ← x − η (α d + β (d − d₋₁))                d as in Adam, or NAdam; d₋₁ = d in the first step
     """
-    init, direction = _optimistic(alpha, beta, b1, b2, eps, eps_root, mu_dtype, nesterov)
+    adam = adam_direction(b1, b2, eps, eps_root, nesterov)
+    init, direction = _optimistic(mu_dtype, adam, alpha, beta)
     return descent(init, direction, learning_rate)
 
 
@@ -86,7 +95,8 @@ def optimistic_adam(
         raise ValueError(message)
     warnings.warn(message, DeprecationWarning, stacklevel=2)
     optimism = learning_rate if optimism is None else optimism
-    init, direction = _optimistic(learning_rate, optimism, b1, b2, eps, eps_root, mu_dtype, nesterov)
+    adam = adam_direction(b1, b2, eps, eps_root, nesterov)
+    init, direction = _optimistic(mu_dtype, adam, learning_rate, optimism)
     return descent(init, direction, 1.0)
 
 
@@ -134,24 +144,23 @@ def adopt(
 ) -> Optimizer:
     """ADOPT (Taniguchi et al. 2024, Algorithm 2): Adam that scales by what it knew before this gradient.
 
-    h = clip(g / max(√v, ε), ±c(t − 1))          v of the step before; v = g² after the first, which does not move
+    h = g / max(√v, ε), no longer than c(t − 1)  v of the step before; v = g² after the first, which does not move
     m ← β₁ m + (1 − β₁) h                        or with nesterov, once more, for the step alone
     v ← β₂ v + (1 − β₂) g²
     x ← x − η m
     """
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
-    init, _ = _adam(b1, b2, eps, 0.0, mu_dtype, nesterov)
 
     def direction(t, g, memory):
         h = g / jnp.maximum(jnp.sqrt(memory.nu), eps)
         if use_clipping:
-            h = jnp.clip(h, -clip_value_fn(t - 1), clip_value_fn(t - 1))
+            h = jnp.sign(h) * jnp.minimum(jnp.abs(h), clip_value_fn(t - 1))
         mu = jnp.where(t > 1, average(memory.mu, h, b1), memory.mu)
         nu = jnp.where(t > 1, average(memory.nu, abs2(g), b2), abs2(g))
         ahead = jnp.where(t > 1, average(mu, h, b1), mu) if nesterov else mu
         return ahead, Moments(mu, nu)
 
-    return descent(init, direction, learning_rate)
+    return descent(from_zero(mu_dtype), direction, learning_rate)
 
 
 @factory
@@ -173,7 +182,7 @@ def ademamix(
     d = (m̂₁ + α m₂) / (√(v̂ + ε_root) + ε)       m̂₁ and v̂ corrected as in Adam
     x ← x − η (d + λ x)                          λ and `mask` as in AdamW
     """
-    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+    b1, b2, b3, eps = decay_rate(b1), decay_rate(b2), decay_rate(b3), stabiliser(eps)
 
     def init(x):
         m = jnp.zeros_like(x, dtype=mu_dtype)
@@ -254,16 +263,16 @@ def adan(
     return decayed_descent(init, direction, learning_rate, weight_decay, mask)
 
 
-def _optimistic(alpha: Any, beta: Any, *adam: Any) -> tuple:
-    """The memory, and the direction α d + β (d − d₋₁), where d is Adam's."""
-    init_adam, adam_direction = _adam(*adam)
+def _optimistic(mu_dtype: Any, direction: Callable, alpha: Scalar, beta: Scalar) -> tuple[Callable, Callable]:
+    """The memory, and the direction α d + β (d − d₋₁)."""
+    init_moments = from_zero(mu_dtype)
 
     def init(x):
-        return Optimism(*init_adam(x), previous_gradient=jnp.zeros_like(x))
+        return Optimism(*init_moments(x), previous_gradient=jnp.zeros_like(x))
 
-    def direction(t, g, memory):
-        d, moments = adam_direction(t, g, Moments(memory.mu, memory.nu))
+    def optimistic(t, g, memory):
+        d, moments = direction(t, g, Moments(memory.mu, memory.nu))
         previous = jnp.where(t > 1, memory.previous_gradient, d)
-        return (alpha + beta) * d - beta * previous, Optimism(*moments, previous_gradient=d)
+        return alpha * d + beta * (d - previous), Optimism(*moments, previous_gradient=d)
 
-    return init, direction
+    return init, optimistic

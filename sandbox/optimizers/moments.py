@@ -25,6 +25,67 @@ class PeakedMoments(NamedTuple):
     nu_max: Array
 
 
+def average(old: Array, new: Array, b: Scalar) -> Array:
+    """β old + (1 − β) new."""
+    return b * old + (1 - b) * new
+
+
+def corrected(m: Array, b: Scalar, t: Array) -> Array:
+    """m̂ = m / (1 − βᵗ): the average since 0 as the average since the start (Kingma & Ba 2015, section 3)."""
+    return m / (1 - b**t)
+
+
+def first(mu: Array, g: Array, b1: Scalar, t: Array, nesterov: bool) -> Array:
+    """m̂; with nesterov, what it will be after another gradient like this one (Dozat 2016, Algorithm 2)."""
+    if nesterov:
+        return b1 * corrected(mu, b1, t + 1) + (1 - b1) * corrected(g, b1, t)
+    return corrected(mu, b1, t)
+
+
+def from_zero(mu_dtype: Any | None = None) -> Callable:
+    """Both moments start at 0; `mu_dtype` is how the first is stored."""
+
+    def init(x):
+        return Moments(jnp.zeros_like(x, dtype=mu_dtype), jnp.zeros_like(x, dtype=real_dtype(x)))
+
+    return init
+
+
+def adam_direction(b1: Scalar, b2: Scalar, eps: Scalar, eps_root: Scalar, nesterov: bool) -> Callable:
+    """d = m̂ / (√(v̂ + ε_root) + ε), of the moments m and v."""
+    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+
+    def direction(t, g, memory):
+        mu = b1 * memory.mu + (1 - b1) * g
+        nu = b2 * memory.nu + (1 - b2) * abs2(g)
+        m_hat, v_hat = first(mu, g, b1, t, nesterov), corrected(nu, b2, t)
+        return m_hat / (jnp.sqrt(v_hat + eps_root) + eps), Moments(mu, nu)
+
+    return direction
+
+
+def descent(init: Callable, direction: Callable, learning_rate: Scalar | Schedule) -> Optimizer:
+    """x ← x − η d, where direction(t, g, memory) → (d, memory)."""
+
+    def update(t, g, memory, x):
+        d, memory = direction(t, g, memory)
+        return -at(learning_rate, t) * d, memory
+
+    return leafwise(init, update, learning_rate)
+
+
+def decayed_descent(
+    init: Callable, direction: Callable, learning_rate: Scalar | Schedule, weight_decay: Scalar | Schedule, mask: Any
+) -> Optimizer:
+    """x ← x − η (d + λ x); λ counts only on leaves that `mask` marks."""
+
+    def update(t, g, memory, x, decays):
+        d, memory = direction(t, g, memory)
+        return -at(learning_rate, t) * (d + decay(weight_decay, t, x, decays)), memory
+
+    return leafwise(init, update, learning_rate, masks=(mask,))
+
+
 @factory
 def adam(
     learning_rate: Scalar | Schedule,
@@ -44,8 +105,7 @@ def adam(
 
     nesterov (Dozat 2016, Algorithm 2):          m̂ = β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ)
     """
-    init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
-    return descent(init, direction, learning_rate)
+    return descent(from_zero(mu_dtype), adam_direction(b1, b2, eps, eps_root, nesterov), learning_rate)
 
 
 @factory
@@ -69,8 +129,8 @@ def adamw(
     λ may be a schedule. `mask`, a prefix tree of booleans or a function from params to one, says which leaves decay.
     """
     # 1. The paper multiplies λ by the schedule alone; here, as in Optax and PyTorch, by the whole learning rate.
-    init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
-    return decayed_descent(init, direction, learning_rate, weight_decay, mask)
+    direction = adam_direction(b1, b2, eps, eps_root, nesterov)
+    return decayed_descent(from_zero(mu_dtype), direction, learning_rate, weight_decay, mask)
 
 
 @factory
@@ -88,8 +148,7 @@ def nadam(
 
     x ← x − η (β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ)) / (√(v̂ + ε_root) + ε)     m, v̂ as in Adam
     """
-    init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
-    return descent(init, direction, learning_rate)
+    return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
 
 
 @factory
@@ -109,8 +168,7 @@ def nadamw(
 
     x ← x − η (d + λ x)                          d as in NAdam; λ and `mask` as in AdamW
     """
-    init, direction = _adam(b1, b2, eps, eps_root, mu_dtype, nesterov)
-    return decayed_descent(init, direction, learning_rate, weight_decay, mask)
+    return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=nesterov)
 
 
 @factory
@@ -120,8 +178,19 @@ def adamax(learning_rate: Scalar | Schedule, b1: Scalar = 0.9, b2: Scalar = 0.99
     u ← max(|g| + ε, β₂ u)
     x ← x − η m̂ / u                             m̂ as in Adam
     """
-    init, direction = _adamax(b1, b2, eps)
-    return descent(init, direction, learning_rate)
+    # 1. The paper has no ε, and divides 0 by 0 as long as all gradients are 0.
+    return descent(from_zero(), _adamax(b1, b2, eps), learning_rate)
+
+
+def _adamax(b1: Scalar, b2: Scalar, eps: Scalar) -> Callable:
+    """d = m̂ / u."""
+    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
+
+    def direction(t, g, memory):
+        mu, nu = average(memory.mu, g, b1), jnp.maximum(jnp.abs(g) + eps, b2 * memory.nu)
+        return corrected(mu, b1, t) / nu, Moments(mu, nu)
+
+    return direction
 
 
 @factory
@@ -137,8 +206,7 @@ def adamaxw(
 
     x ← x − η (m̂ / u + λ x)                     u as in AdaMax; λ and `mask` as in AdamW
     """
-    init, direction = _adamax(b1, b2, eps)
-    return decayed_descent(init, direction, learning_rate, weight_decay, mask)
+    return decayed_descent(from_zero(), _adamax(b1, b2, eps), learning_rate, weight_decay, mask)
 
 
 @factory
@@ -157,7 +225,7 @@ def amsgrad(
     w ← max(w, v̂)                               m, m̂ and v̂ as in Adam; m or v where not corrected
     x ← x − η m̂ / (√(w + ε_root) + ε)
     """
-    # 1. The paper takes the maximum of v, without correction; so does bias_correction_nu=False.
+    # 1. The paper corrects neither m nor v: both switches off.
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
 
     def init(x):
@@ -191,20 +259,21 @@ def radam(
     r = √((ρ − 4) (ρ − 2) ρ∞ / ((ρ∞ − 4) (ρ∞ − 2) ρ))
     x ← x − η r m̂ / (√(v̂ + ε_root) + ε)         where ρ ≥ threshold, else x − η m̂; m̂ and v̂ as in Adam
     """
+    # 1. The paper asks for ρ > 4, where r is still 0; its authors' code, as here, for ρ ≥ 5.
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
-    init, _ = _adam(b1, b2, eps, eps_root, None, nesterov)
 
     def direction(t, g, memory):
         mu, nu = average(memory.mu, g, b1), average(memory.nu, abs2(g), b2)
-        m_hat, v_hat = _first(mu, g, b1, t, nesterov), corrected(nu, b2, t)
+        m_hat = first(mu, g, b1, t, nesterov)
+        scaled = m_hat / (jnp.sqrt(corrected(nu, b2, t) + eps_root) + eps)
         most = 2 / (1 - b2) - 1
         rho = most - 2 * t * b2**t / (1 - b2**t)
         enough = rho >= threshold
         ratio = (rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho)
-        r = jnp.sqrt(jnp.where(enough, ratio, 1.0)).astype(v_hat.dtype)
-        return jnp.where(enough, r * m_hat / (jnp.sqrt(v_hat + eps_root) + eps), m_hat), Moments(mu, nu)
+        r = jnp.sqrt(jnp.where(enough, ratio, 1.0))
+        return jnp.where(enough, r * scaled, m_hat), Moments(mu, nu)
 
-    return descent(init, direction, learning_rate)
+    return descent(from_zero(), direction, learning_rate)
 
 
 @factory
@@ -214,6 +283,7 @@ def yogi(learning_rate: Scalar | Schedule, b1: Scalar = 0.9, b2: Scalar = 0.999,
     v ← v − (1 − β₂) sign(v − g²) g²             m̂ and v̂ as in Adam; m and v start at 1e-6
     x ← x − η m̂ / (√v̂ + ε)
     """
+    # 1. The paper corrects neither m nor v; here, as in Optax, both are, and with them the 1e-6 they start at.
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
 
     def init(x):
@@ -243,78 +313,10 @@ def adabelief(
     x ← x − η m̂ / (√ŝ + ε)
     """
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
-    init, _ = _adam(b1, b2, eps, eps_root, None, nesterov)
 
     def direction(t, g, memory):
         mu = average(memory.mu, g, b1)
         nu = average(memory.nu, abs2(g - mu), b2) + eps_root
-        return _first(mu, g, b1, t, nesterov) / (jnp.sqrt(corrected(nu, b2, t)) + eps), Moments(mu, nu)
+        return first(mu, g, b1, t, nesterov) / (jnp.sqrt(corrected(nu, b2, t)) + eps), Moments(mu, nu)
 
-    return descent(init, direction, learning_rate)
-
-
-def average(old: Array, new: Array, b: Scalar) -> Array:
-    """β old + (1 − β) new."""
-    return b * old + (1 - b) * new
-
-
-def corrected(m: Array, b: Scalar, t: Array) -> Array:
-    """m / (1 − βᵗ): of the average since 0 the average since the start (Kingma & Ba 2015, section 3)."""
-    return m / (1 - b**t)
-
-
-def descent(init: Callable, direction: Callable, learning_rate: Scalar | Schedule) -> Optimizer:
-    """x ← x − η d, where direction(t, g, memory) → (d, memory)."""
-
-    def update(t, g, memory, x):
-        d, memory = direction(t, g, memory)
-        return -at(learning_rate, t) * d, memory
-
-    return leafwise(init, update, learning_rate)
-
-
-def decayed_descent(
-    init: Callable, direction: Callable, learning_rate: Scalar | Schedule, weight_decay: Scalar | Schedule, mask: Any
-) -> Optimizer:
-    """x ← x − η (d + λ x), where direction(t, g, memory) → (d, memory)."""
-
-    def update(t, g, memory, x, decays):
-        d, memory = direction(t, g, memory)
-        return -at(learning_rate, t) * (d + decay(weight_decay, t, x, decays)), memory
-
-    return leafwise(init, update, learning_rate, masks=(mask,))
-
-
-def _adam(b1: Any, b2: Any, eps: Any, eps_root: Any, mu_dtype: Any, nesterov: bool) -> tuple:
-    """Adam's memory and direction: m̂ / (√(v̂ + ε_root) + ε)."""
-    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
-
-    def init(x):
-        return Moments(mu=jnp.zeros_like(x, dtype=mu_dtype), nu=jnp.zeros_like(x, dtype=real_dtype(x)))
-
-    def direction(t, g, memory):
-        mu = b1 * memory.mu + (1 - b1) * g
-        nu = b2 * memory.nu + (1 - b2) * abs2(g)
-        v_hat = corrected(nu, b2, t)
-        return _first(mu, g, b1, t, nesterov) / (jnp.sqrt(v_hat + eps_root) + eps), Moments(mu, nu)
-
-    return init, direction
-
-
-def _adamax(b1: Any, b2: Any, eps: Any) -> tuple:
-    """AdaMax's memory and direction: m̂ / u."""
-    b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
-    init, _ = _adam(b1, b2, eps, 0.0, None, False)
-
-    def direction(t, g, memory):
-        mu, nu = average(memory.mu, g, b1), jnp.maximum(jnp.abs(g) + eps, b2 * memory.nu)
-        return corrected(mu, b1, t) / nu, Moments(mu, nu)
-
-    return init, direction
-
-
-def _first(mu: Array, g: Array, b1: Scalar, t: Array, nesterov: bool) -> Array:
-    """m̂, or what it will be after another gradient like this one."""
-    if nesterov:
-        return b1 * corrected(mu, b1, t + 1) + (1 - b1) * corrected(g, b1, t)
-    return corrected(mu, b1, t)
+    return descent(from_zero(), direction, learning_rate)
