@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: reproduce test test-all check acceptance install clean
+.PHONY: reproduce test test-all check validate acceptance install clean
 
 reproduce: .venv/run.stamp    ## run the experiments, print their claims, write results/index.html
 	$(BIN)/sandbox reproduce
@@ -18,6 +18,9 @@ check: .venv/dev.stamp        ## before a commit: format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
+
+validate: .venv/run.stamp     ## every optimizer beside its Optax twin, kept on the page of results
+	$(BIN)/sandbox validate --results results
 
 acceptance: .venv/dev.stamp   ## every "done when" line: command, wanted, measured
 	$(BIN)/python experiments/acceptance.py

@@ -305,21 +305,32 @@ def validate(
     optimizers: Annotated[
         list[str] | None, typer.Argument(metavar="[OPTIMIZER]…", help="names; all when left out")
     ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="put the table into this folder of results and on its page, too")
+    ] = None,
 ) -> None:
-    """Each optimizer beside its Optax twin, step by step in double precision. Exit code 1 if one differs."""
-    from sandbox import lookup, parity
+    """Each optimizer beside its Optax twin, step by step in double precision. Exit code 1 if one differs.
+
+    Example: sandbox validate adam lion
+    """
+    from rich.progress import track
+
+    from sandbox import lookup, parity, reproduction
     from sandbox import optimizers as catalogue
 
     for name in optimizers or []:
         lookup.named("optimizer", name, catalogue, catalogue.names())
+    chosen = optimizers or catalogue.names()
     with start(False):
-        rows = parity.validate(optimizers or None)
+        rows = list(track(parity.rows(chosen), "optimizers", total=len(chosen), transient=True))
     columns = ("optimizer", "paper", "Optax twin", "cases", "worst deviation", "dtypes", "traced", "deviations")
     word = {True: "ok", False: "FAILS"}
     lines = [
         (r.name, r.paper, r.twin, r.cases, f"{r.worst:.1e}", word[r.dtypes], word[r.traced], r.deviations) for r in rows
     ]
     show("each optimizer beside its Optax twin, float64", columns, lines)
+    if results:
+        typer.echo(f"{reproduction.keep_validation(rows, results)} shows it")
     if not all(row.passed for row in rows):
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sandbox import tree
 from sandbox.optimizers import catalogue
-from sandbox.optimizers.base import Optimizer, made
+from sandbox.optimizers.base import Optimizer, made, transformation
 from sandbox.optimizers.schedules import cosine_decay, exponential_decay
 from sandbox.types import Array, Params, Schedule
 
@@ -115,7 +115,22 @@ TWINS: dict[str, Callable[[Any], tuple[Callable[..., Any], str]]] = {  # where i
         "adadelta",
     ),
     "adan": lambda optax: (_adan(optax), "adan, β₂ for 1 − β₂"),
+    "lookahead": lambda optax: (_slow_in_state(optax), "lookahead"),
+    "schedule_free": lambda optax: (
+        _told(_counted_from_zero(optax.contrib.schedule_free), base_optimizer=made),
+        "schedule_free, counted from 0",
+    ),
+    "schedule_free_sgd": lambda optax: (
+        _counted_from_zero(optax.contrib.schedule_free_sgd),
+        "schedule_free_sgd, counted from 0",
+    ),
+    "schedule_free_adamw": lambda optax: (
+        _counted_from_zero(optax.contrib.schedule_free_adamw),
+        "schedule_free_adamw, counted from 0",
+    ),
     "sophia": lambda optax: (_told(optax.contrib.sophia, hessian_diagonal_fn=made), "sophia"),
+    "cocob": lambda optax: (_cocob(optax), "cocob, then the rate"),
+    "mechanize": lambda optax: (_told(optax.contrib.mechanize, base_optimizer=made), "mechanize"),
 }
 
 
@@ -139,6 +154,45 @@ def _reworded(function: Callable[..., Any], terms: dict[str, str]) -> Callable[.
     scope = dict(vars(inspect.getmodule(function)))
     exec(compile(text, f"<{function.__name__}, reworded>", "exec"), scope)
     return scope[function.__name__]
+
+
+def _counted_from_zero(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """Optax's schedule-free methods, whose count begins where the schedule of the base optimizer does, and which stay
+    where they are as long as their rate is 0: Optax moves by what rounding leaves of y − y. b1 is in double precision,
+    also where z is not."""
+
+    def make(b1: Any = 0.9, **arguments: Any) -> Any:
+        inner = factory(b1=jnp.asarray(b1, float), **arguments)
+
+        def update(*args: Any, **extra: Any) -> tuple[Params, Any]:
+            u, state = inner.update(*args, **extra)
+            return jax.tree.map(lambda u: jnp.where(state.max_lr > 0, u, 0), u), state
+
+        return transformation(lambda x: inner.init(x)._replace(step_count=jnp.zeros((), jnp.int32)), update)
+
+    return make
+
+
+def _slow_in_state(optax: Any) -> Callable[..., Any]:
+    """Optax's lookahead on the fast params alone: the slow ones, which it leaves to its caller, in the state."""
+
+    def make(fast_optimizer: Any, **arguments: Any) -> Any:
+        inner = optax.lookahead(made(fast_optimizer), **arguments)
+
+        def update(grads: Params, state: tuple, params: Params, **extra: Any) -> tuple[Params, tuple]:
+            u, ahead = inner.update(grads, state[0], optax.LookaheadParams(params, state[1]))
+            return u.fast, (ahead, tree.add(state[1], u.slow))
+
+        return transformation(lambda params: (inner.init(optax.LookaheadParams(params, params)), params), update)
+
+    return make
+
+
+def _cocob(optax: Any) -> Callable[..., Any]:
+    """Optax's COCOB, and after it the rate, which it would itself put before it, to no effect."""
+    return lambda learning_rate=1.0, **arguments: optax.chain(
+        optax.contrib.cocob(**arguments), optax.scale_by_learning_rate(learning_rate, flip_sign=False)
+    )
 
 
 def _told(factory: Callable[..., Any], **translations: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -184,6 +238,7 @@ def deviation(
     seed: int = 0,
     steps: int = STEPS,
     curves: Iterable[str] = tuple(CURVES),
+    compiled: bool = False,
 ) -> float:
     """The largest |a − b| / max |b| over the leaves of updates and params, over all steps, on each of the losses.
 
@@ -191,28 +246,39 @@ def deviation(
     """
     worst = 0.0
     for curve in curves:
-        ours, theirs = (trajectory(o, needs, curve, seed, steps) for o in (optimizer, twin))
+        ours, theirs = (trajectory(o, needs, curve, seed, steps, compiled) for o in (optimizer, twin))
         pairs = zip(ours, theirs, strict=True)
         worst = max(worst, *(_distance(a, b) for pair in pairs for a, b in _leaves(*pair)))
     return worst
 
 
 def trajectory(
-    optimizer: Optimizer, needs: tuple = (), curve: str = "linear", seed: int = 0, steps: int = STEPS
+    optimizer: Optimizer,
+    needs: tuple = (),
+    curve: str = "linear",
+    seed: int = 0,
+    steps: int = STEPS,
+    compiled: bool = False,
 ) -> list[tuple[Params, Params]]:
     """(updates, params) after each step on a fixed sequence of losses.
 
     A block of 128×130 and a vector; each step's loss is scaled by 10^U(−3, 1), and in every third step it does not
-    depend on one coordinate of every array, where division by the gradient and its sign are easily wrong.
+    depend on one coordinate of every array, where division by the gradient and its sign are easily wrong. Updates that
+    hold loops or branches are faster when `compiled`; the others are not.
     """
     params, losses = _losses(curve, seed, steps)
-    state = optimizer.init(params)
-    path = []
+    state, path, step = optimizer.init(params), [], stepper(optimizer, needs, compiled)
     for loss in losses:
-        updates, state = advance(optimizer, loss, state, params, needs)
+        updates, state = step(loss, state, params)
         params = tree.add(params, updates)
         path.append((updates, params))
     return path
+
+
+def stepper(optimizer: Any, needs: tuple = (), compiled: bool = False) -> Callable[..., tuple]:
+    """step(loss, state, params) → (updates, state), by `advance`; one program for all losses when it is compiled."""
+    step = lambda loss, state, params: advance(optimizer, loss, state, params, needs)
+    return jax.jit(step) if compiled else step
 
 
 def advance(optimizer: Any, loss: Callable[[Params], Array], state: Any, params: Params, needs: tuple = ()) -> tuple:
@@ -270,7 +336,8 @@ def _row(name: str, entry: catalogue.Entry) -> Row:
     with jax.enable_x64(True):
         other, twin_name = twin(name)
         cases = settings(name)
-        distances = [deviation(entry.factory(**kw), other(**kw), entry.needs, seed) for seed, kw in enumerate(cases)]
+        far = lambda seed, kw: deviation(entry.factory(**kw), other(**kw), entry.needs, seed, compiled=entry.compiled)
+        distances = [far(seed, kw) for seed, kw in enumerate(cases)]
         kinds = [dtype for dtype in DTYPES if entry.complex or "complex" not in dtype]
         dtypes = all(keeps_dtypes(entry.factory(**entry.example), dtype, entry.needs) for dtype in kinds)
         traced = all(traces(entry.factory, kw, entry.needs) for kw in cases[1:3])

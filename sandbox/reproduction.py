@@ -90,6 +90,39 @@ def reproduce(folder: Path, names: Iterable[str], fast: bool, tell: Callable[[An
     return failed
 
 
+def keep_validation(rows: Sequence[Any], folder: Path) -> Path:
+    """The table of `parity.validate` as results of their own, a claim for every optimizer; returns the new page."""
+    import matplotlib.pyplot as plt
+
+    from sandbox import parity, report
+    from sandbox.report.plots import agreement, style
+
+    worst = {row.name: row.worst for row in rows}
+    with style():
+        figure, ax = plt.subplots(figsize=(max(6.4, 0.19 * len(rows)), 4.2))
+        agreement(ax, worst, parity.TOLERANCE)
+    caption = (
+        f"The largest relative deviation of an update or a parameter from Optax, over trajectories of {parity.STEPS} "
+        f"steps in double precision on {len(parity.CURVES)} losses, at {len(rows)} optimizers' settings; the dashed "
+        "line is what is allowed. Seeds are fixed by the number of the setting."
+    )
+    report.write(
+        folder / "validation",
+        figures={"figure": (figure, caption)},
+        claims=[
+            Claim(f"{row.name} is Optax's {row.twin}", row.worst, parity.TOLERANCE, "≤", 0.0, row.paper) for row in rows
+        ],
+        summary=[row._asdict() for row in rows],
+        about={
+            "title": "Is each optimizer what its paper says?",
+            "question": "Does every optimizer, written from its paper, take the same steps as an independent one?",
+            "prediction": "The same to rounding, other than where Optax departs from the paper; those terms are listed.",
+            "found": f"{sum(row.passed for row in rows)} of {len(rows)} agree, keep dtypes, and take traced arguments.",
+        },
+    )
+    return report.page(folder)
+
+
 def _reused(sweeps: Sequence[Any]) -> str:
     """How many runs were computed, and how many were there from an earlier time."""
     runs = sum(ds.status.size for ds in sweeps)

@@ -247,6 +247,16 @@ def test_validate_one(sandbox):
     assert {"gradient_descent", "sgd", "ok"} <= set(" ".join(out).split())
 
 
+def test_validate_is_put_on_the_page(sandbox, tmp_path):
+    code, out, _ = sandbox("validate", "gradient_descent", "adam", "--results", "kept")
+    assert code == 0
+    assert "kept/index.html shows it" in out[-1]
+    page = (tmp_path / "kept" / "index.html").read_text()
+    assert "2 of 2 claims hold" in page
+    assert "adam is Optax&#39;s adam" in page
+    assert (tmp_path / "kept" / "validation" / "summary.csv").read_text().startswith("name,paper,twin,cases,worst")
+
+
 def test_figures_are_drawn(sandbox, tmp_path):
     assert sandbox(*RUN, "--steps", 3, "--figure", "run.png")[1][-1] == "run.png written"
     call = (*SWEEP, "learning_rate=log:0.01:1:3", "--figure", "sweep.svg")

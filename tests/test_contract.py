@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from typing import get_args
 
 import chex
 import jax
@@ -13,6 +14,7 @@ import pytest
 
 from sandbox import optimizers, parity, tree
 from sandbox.optimizers import catalogue
+from sandbox.types import Schedule
 
 NAMES = optimizers.names()
 ENTRIES = catalogue.ENTRIES
@@ -40,9 +42,9 @@ def _slope(grads, params):
 
 
 def follow(name, optimizer, params, stream):
-    state = optimizer.init(params)
+    state, step = optimizer.init(params), parity.stepper(optimizer, ENTRIES[name].needs, ENTRIES[name].compiled)
     for g in stream:
-        updates, state = parity.advance(optimizer, slope(g), state, params, ENTRIES[name].needs)
+        updates, state = step(slope(g), state, params)
         params = optax.apply_updates(params, updates)
     return params, state
 
@@ -104,12 +106,12 @@ def test_the_state_can_be_pickled(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("empty", [{}, (), {"a": None}])
-def test_a_tree_without_leaves(name, empty):
+def test_a_tree_without_leaves(name):
     optimizer = richest(name)
-    params, state = follow(name, optimizer, empty, [empty])
-    assert params == empty
-    assert jax.tree.structure(state) == jax.tree.structure(optimizer.init(empty))
+    for empty in ({}, {"a": None}):
+        params, state = follow(name, optimizer, empty, [empty])
+        assert params == empty
+        assert jax.tree.structure(state) == jax.tree.structure(optimizer.init(empty))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,10 +131,9 @@ def test_leaves_that_are_none_are_skipped(name, key):
     chex.assert_trees_all_equal(sparse["w"], whole["w"])
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("name", NAMES)
-def test_dtypes_are_kept_even_under_strict_promotion(name, dtype):
-    params = {"w": jnp.ones((2, 3), dtype), "b": jnp.ones((), dtype)}
+def test_dtypes_are_kept_even_under_strict_promotion(name):
+    params = {"w": jnp.ones((2, 3), "bfloat16"), "b": jnp.ones((), "float32"), "c": jnp.ones(3, "float16")}
     optimizer = richest(name)
     with jax.numpy_dtype_promotion("strict"):
         state = optimizer.init(params)
@@ -142,12 +143,11 @@ def test_dtypes_are_kept_even_under_strict_promotion(name, dtype):
     assert types(after) == types(state)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-@pytest.mark.parametrize("scale", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_zero_gradients_are_harmless(name, scale, dtype):
+def test_zero_gradients_are_harmless(name, dtype):
     """At params of 0 and of 1: three steps without a slope, one along it, and one without."""
-    params = {"w": jnp.full((2, 3), scale, dtype), "none": jnp.zeros((0,), dtype)}
+    params = {"zero": jnp.zeros((2, 3), dtype), "one": jnp.ones((2, 3), dtype), "none": jnp.zeros((0,), dtype)}
     zero, one = tree.zeros_like(params), jax.tree.map(jnp.ones_like, params)
     after, _ = follow(name, example(name), params, [zero, zero, zero, one, zero])
     assert tree.all_finite(after)
@@ -173,8 +173,9 @@ def test_a_second_call_never_compiles(name):
 def test_its_arguments_can_be_read_back(name):
     """Schedules as they are at the step: what was the rate at step 412?"""
     entry = ENTRIES[name]
+    parameters = inspect.signature(entry.factory).parameters
     for k, arguments in enumerate(parity.settings(name)[:3]):
         read = optimizers.hyperparameters(entry.factory(**arguments), 412)
         for argument, value in arguments.items():
-            scheduled = callable(value) and argument in ("learning_rate", "weight_decay", "max_learning_rate")
+            scheduled = callable(value) and Schedule in get_args(parameters[argument].annotation)
             np.testing.assert_equal(read[argument], value(412) if scheduled else value, err_msg=f"{argument}, case {k}")

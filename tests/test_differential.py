@@ -57,9 +57,10 @@ def _slope(g, x):
 
 def path(name, optimizer, params, stream):
     """The parameters after every step."""
-    state, found = optimizer.init(params), []
+    entry, state, found = catalogue.find(name), optimizer.init(params), []
+    step = parity.stepper(optimizer, entry.needs, entry.compiled)
     for g in stream:
-        updates, state = parity.advance(optimizer, slope(g), state, params, catalogue.find(name).needs)
+        updates, state = step(slope(g), state, params)
         params = optax.apply_updates(params, updates)
         found.append(params)
     return found

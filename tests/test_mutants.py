@@ -31,8 +31,10 @@ def found(name, make):
     """Whether the factory is seen to differ from Optax somewhere: on any loss, at any of parity's settings."""
     other, _ = parity.twin(name)
     cases = [(kw, curve) for kw in reversed(parity.settings(name)) for curve in parity.CURVES]
-    needs = catalogue.find(name).needs
-    far = lambda kw, curve: parity.deviation(make(**kw), other(**kw), needs, steps=7, curves=[curve])
+    entry = catalogue.find(name)
+    far = lambda kw, curve: parity.deviation(
+        make(**kw), other(**kw), entry.needs, steps=7, curves=[curve], compiled=entry.compiled
+    )
     return any(far(kw, curve) > 1000 * parity.TOLERANCE for kw, curve in cases)
 
 

@@ -1,6 +1,5 @@
 """Two independent oracles, step by step in double precision: Optax, and each recursion in slow NumPy."""
 
-import functools
 import inspect
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from oracles import collected
-from oracles.losses import sequence
+from oracles.losses import Loss, sequence
 
 from sandbox import optimizers, parity
 from sandbox.optimizers import catalogue
@@ -65,23 +64,26 @@ def test_a_lost_dtype_is_noticed(x64):
     assert parity.keeps_dtypes(wide, "float64")
 
 
-def followed(optimizer, x, losses, needs):
+def followed(optimizer, x, losses, entry):
     """The iterates."""
     x = jnp.asarray(x)
-    state, path = optimizer.init(x), []
+    state, path, step = optimizer.init(x), [], parity.stepper(optimizer, entry.needs, entry.compiled)
     for loss in losses:
-        objective = jax.tree_util.Partial(functools.partial(lambda loss, x: loss.value(x, jnp), loss))
-        updates, state = parity.advance(optimizer, objective, state, x, needs)
+        updates, state = step(jax.tree_util.Partial(_value, *loss), state, x)
         x = x + updates
         path.append(x)
     return np.array(path)
+
+
+def _value(s, c, o, x):
+    return Loss(s, c, o).value(x, jnp)
 
 
 @pytest.mark.parametrize(("name", "case"), [(name, k) for name in PAGES for k in range(len(PAGES[name]))])
 def test_equals_its_page_in_numpy(name, case, x64):
     page, arguments = PAGES[name][case]
     x, losses = sequence(seed=len(name) + case)
-    ours = followed(ENTRIES[name].factory(**arguments), x, losses, ENTRIES[name].needs)
+    ours = followed(ENTRIES[name].factory(**arguments), x, losses, ENTRIES[name])
     theirs = np.array(list(page(x, losses, **arguments)))
     np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-13)
 

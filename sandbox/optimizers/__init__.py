@@ -26,7 +26,9 @@ from sandbox.optimizers.memories import (
     optimistic_adam_v2,
     simplified_ademamix,
 )
+from sandbox.optimizers.model_based import momo, momo_adam
 from sandbox.optimizers.moments import adabelief, adam, adamax, adamaxw, adamw, amsgrad, nadam, nadamw, radam, yogi
+from sandbox.optimizers.parameter_free import cocob, dadapt_adamw, dog, dowg, mechanize, prodigy
 from sandbox.optimizers.second_order import hutchinson_estimator_diag_hessian, lbfgs, sophia, squared_gradients
 from sandbox.optimizers.sign import lion
 
@@ -50,6 +52,10 @@ __all__ = [
     "amsgrad",
     "backtracking",
     "chain",
+    "cocob",
+    "dadapt_adamw",
+    "dog",
+    "dowg",
     "ema_momentum",
     "eval_params",
     "find",
@@ -66,6 +72,9 @@ __all__ = [
     "lion",
     "lookahead",
     "madgrad",
+    "mechanize",
+    "momo",
+    "momo_adam",
     "muon",
     "nadam",
     "nadamw",
@@ -74,6 +83,7 @@ __all__ = [
     "novograd",
     "optimistic_adam",
     "optimistic_adam_v2",
+    "prodigy",
     "projected",
     "proximal",
     "radam",

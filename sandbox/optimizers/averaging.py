@@ -121,7 +121,7 @@ def schedule_free(
     must be the base optimizer's own learning rate, whose momentum β₁ replaces. `state_dtype` is that of z.
     """
     # 1. c is 0 as long as η is, at the start of a warm-up.
-    # 2. Of x only β₁ x = y − (1 − β₁) z is needed, so that nothing is divided by β₁, which may be 0: then y is z.
+    # 2. y moves by (1 − β₁) Δz + c β₁ (z − x), and β₁ x = y − (1 − β₁) z: no need to divide by β₁, which may be 0.
     base, b1 = made(base_optimizer), decay_rate(b1)
 
     def init(params):
@@ -133,18 +133,19 @@ def schedule_free(
         t = next_count(state.step_count)
         with jax.numpy_dtype_promotion("standard"):
             z = tree.add(state.z, u)
+            b = jnp.asarray(b1, float)
             max_lr = jnp.maximum(state.max_lr, at(learning_rate, t)).astype(state.max_lr.dtype)
             weight = max_lr**weight_lr_power
             weight_sum = state.weight_sum + weight
             c = weight / jnp.where(weight_sum == 0, 1, weight_sum)
 
             def step(y, old_z, z, g):
-                y, old_z, z = widen(y), widen(old_z), widen(z)
-                b1_x = (1 - c) * (y - (1 - b1) * old_z) + c * b1 * z
-                return ((1 - b1) * z + b1_x - y).astype(g.dtype)
+                y, old_z, z = (a.astype(jnp.result_type(b, y, z)) for a in (y, old_z, z))
+                b_x = y - (1 - b) * old_z
+                return ((1 - b) * (z - old_z) + c * (b * z - b_x)).astype(g.dtype)
 
             updates = jax.tree.map(step, params, state.z, z, grads)
-        return updates, ScheduleFree(jnp.asarray(b1, float), weight_sum, t, max_lr, base_state, z)
+        return updates, ScheduleFree(b, weight_sum, t, max_lr, base_state, z)
 
     return transformation(init, update)
 
@@ -216,10 +217,8 @@ def eval_params(state: Any, params: Params) -> Params:
     for node in jax.tree.leaves(state, is_leaf=lambda node: _averages(node) or _looks_ahead(node)):
         if _averages(node):
             params = _own(functools.partial(_average, widen(jnp.asarray(node.b1))), node.z, params)
-        elif _is_pair(params):
-            params = params.slow
-        elif getattr(node, "slow", None) is not None:
-            params = _own(lambda slow, x: slow, node.slow, params)
+        elif _looks_ahead(node):
+            params = _slow(node, params)
     return params
 
 
@@ -249,6 +248,14 @@ def _average(b1: Array, z: Array, y: Array) -> Array:
     """x = (y − (1 − β₁) z) / β₁, or y."""
     x = (widen(y) - (1 - b1) * widen(z)) / jnp.where(b1 == 0, 1, b1)
     return jnp.where(b1 == 0, widen(y), x).astype(y.dtype)
+
+
+def _slow(state: Any, params: Params) -> Params:
+    """The slow weights, of the params or else of the state; where neither has them, the params."""
+    if _is_pair(params):
+        return params.slow
+    kept = getattr(state, "slow", None)
+    return params if kept is None else _own(lambda slow, x: slow, kept, params)
 
 
 def _copy(params: Params, dtype: Any = None) -> Params:

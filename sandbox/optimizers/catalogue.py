@@ -8,7 +8,20 @@ from typing import Any, NamedTuple
 
 import jax
 
-from sandbox.optimizers import adaptive, gradient, layerwise, matrix, memories, moments, second_order, sign
+from sandbox.optimizers import (
+    adaptive,
+    averaging,
+    gradient,
+    layerwise,
+    matrix,
+    memories,
+    model_based,
+    moments,
+    parameter_free,
+    schedules,
+    second_order,
+    sign,
+)
 from sandbox.optimizers.base import Optimizer
 from sandbox.types import Params
 
@@ -25,6 +38,7 @@ class Entry(NamedTuple):
     )  # where the numbers that only this method has may be drawn from
     needs: tuple[str, ...] = ()  # what update must be given beside the gradients: params, value, value_fn, …
     complex: bool = True  # whether parameters may be complex
+    compiled: bool = False  # whether its updates hold loops or branches, which are slow unless they are compiled
     deviations: str = ""  # where it differs from its Optax twin on purpose
 
 
@@ -176,6 +190,58 @@ MOMENTS = {
     "adabelief": Entry(moments.adabelief, "Zhuang et al. 2020", {"learning_rate": 0.01}),
 }
 
+SCHEDULE_FREE = "one count for both readings of a schedule, which Optax reads one step apart; finite at b1 = 0"
+
+AVERAGING = {
+    "lookahead": Entry(
+        averaging.lookahead,
+        "Zhang et al. 2019",
+        {
+            "fast_optimizer": functools.partial(gradient.heavy_ball, 0.1),
+            "sync_period": 5,
+            "slow_step_size": 0.5,
+        },
+        variants=(
+            {"sync_period": 3, "reset_state": True},
+            {"sync_period": 1, "fast_optimizer": functools.partial(moments.adam, 0.1)},
+        ),
+        ranges={"slow_step_size": (0.2, 0.9)},
+        needs=("params",),
+        deviations="params may be given alone, the slow ones are then in the state; a reset starts from the new point",
+    ),
+    "schedule_free": Entry(
+        averaging.schedule_free,
+        "Defazio et al. 2024",
+        {"base_optimizer": functools.partial(gradient.gradient_descent, 0.1), "learning_rate": 0.1},
+        variants=(
+            {"base_optimizer": functools.partial(adaptive.rmsprop, 0.1)},
+            {"learning_rate": schedules.linear(0.02, 0.3, 9)},
+            {"state_dtype": "float32"},
+        ),
+        ranges={"weight_lr_power": (0.5, 3.0)},
+        needs=("params",),
+        deviations=SCHEDULE_FREE,
+    ),
+    "schedule_free_sgd": Entry(
+        averaging.schedule_free_sgd,
+        "Defazio et al. 2024",
+        {"learning_rate": 0.1},
+        variants=({"warmup_steps": 4}, {"warmup_steps": 30, "weight_decay": None}, {"state_dtype": "float32"}),
+        ranges={"weight_decay": (0.02, 0.3), "weight_lr_power": (0.5, 3.0)},
+        needs=("params",),
+        deviations=SCHEDULE_FREE + "; a warm-up of 0 steps is none, where Optax stands still",
+    ),
+    "schedule_free_adamw": Entry(
+        averaging.schedule_free_adamw,
+        "Defazio et al. 2024",
+        {"learning_rate": 0.01},
+        variants=({"warmup_steps": 4}, {"warmup_steps": 30}, {"state_dtype": "float32"}),
+        ranges={"weight_lr_power": (0.5, 3.0)},
+        needs=("params",),
+        deviations=SCHEDULE_FREE + "; a warm-up of 0 steps is none, where Optax stands still",
+    ),
+}
+
 LAYERWISE = {
     "fromage": Entry(
         layerwise.fromage,
@@ -275,6 +341,7 @@ MATRIX = {
             "consistent_rms": (0.1, 0.4),
         },
         needs=("params",),
+        compiled=True,
         deviations='the preset ns_coeffs="muon" works; more coefficients than ns_steps are all used; '
         "an array without entries is no error; the modulus, not the square, in complex schatten",
     ),
@@ -289,6 +356,7 @@ MATRIX = {
         ),
         ranges={"scale": (0.3, 0.9)},
         needs=("params",),
+        compiled=True,
         deviations="complex matrices are projected by the conjugate transpose; axes that count matrices are allowed",
     ),
 }
@@ -305,6 +373,7 @@ SECOND_ORDER = {
         ),
         ranges={"gamma": (0.05, 0.5), "clip_threshold": (0.3, 0.8)},
         needs=("params", "obj_fn"),
+        compiled=True,
         complex=False,
     ),
     "lbfgs": Entry(
@@ -314,6 +383,87 @@ SECOND_ORDER = {
         variants=({"memory_size": 3}, {"linesearch": None, "scale_init_precond": True}),
         ranges={"learning_rate": (0.3, 0.9)},
         needs=("params", "value", "grad", "value_fn"),
+        compiled=True,
+    ),
+}
+
+PARAMETER_FREE = {
+    "dog": Entry(
+        parameter_free.dog,
+        "Ivgi, Hinder & Carmon 2023",
+        {},
+        variants=(
+            {"init_step": ("heuristic", 1e-2)},
+            {"init_step": ("distance", 0.3)},
+            {"init_step": ("learning_rate", 0.05)},
+        ),
+        ranges={"weight_decay": (0.02, 0.3)},
+        needs=("params",),
+        deviations="half precision keeps its numbers in single, where r₀ is not lost and the squares do not overflow",
+    ),
+    "dowg": Entry(
+        parameter_free.dowg,
+        "Khaled, Mishchenko & Jin 2023",
+        {},
+        ranges={"weight_decay": (0.02, 0.3), "init_estim_sq_dist": (0.01, 0.5)},
+        needs=("params",),
+        deviations="half precision keeps its numbers in single, where the squares do not overflow",
+    ),
+    "cocob": Entry(
+        parameter_free.cocob,
+        "Orabona & Tommasi 2017",
+        {},
+        variants=({"eps": 0.5},),
+        ranges={"alpha": (2.0, 20.0)},
+        needs=("params",),
+        deviations="learning_rate multiplies the step, where Optax gives it to a method that does not feel it; "
+        "finite in half precision, where Optax loses ε",
+    ),
+    "dadapt_adamw": Entry(
+        parameter_free.dadapt_adamw,
+        "Defazio & Mishchenko 2023",
+        {},
+        variants=({"betas": (0.7, 0.9)}, {"betas": (0.6, 0.95), "estim_lr0": 1e-5}),
+        ranges={"estim_lr0": (0.001, 0.1)},
+        needs=("params",),
+        deviations="finite where the first gradients are 0 and Optax divides 0 by 0, and in half precision",
+    ),
+    "prodigy": Entry(
+        parameter_free.prodigy,
+        "Mishchenko & Defazio 2024",
+        {},
+        variants=({"betas": (0.7, 0.9)}, {"betas": (0.6, 0.95), "safeguard_warmup": True, "eps": 0.1}),
+        ranges={"beta3": (0.6, 0.9), "estim_lr0": (0.001, 0.1), "estim_lr_coef": (0.4, 2.5)},
+        needs=("params",),
+        deviations="finite where the first gradients are 0 and Optax divides 0 by 0, and in half precision",
+    ),
+    "mechanize": Entry(
+        parameter_free.mechanize,
+        "Cutkosky, Defazio & Mehta 2023",
+        {"base_optimizer": functools.partial(gradient.gradient_descent, 0.1)},
+        variants=({"num_betas": 3}, {"base_optimizer": functools.partial(moments.adam, 0.1), "weight_decay": 0.0}),
+        ranges={"s_init": (0.001, 0.1)},
+        needs=("params",),
+        deviations="finite in half precision, where Optax loses ε",
+    ),
+}
+
+MODEL_BASED = {
+    "momo": Entry(
+        model_based.momo,
+        "Schaipp et al. 2024",
+        {},
+        variants=({"lower_bound": -2.0, "adapt_lower_bound": True}, {"learning_rate": 3.0, "lower_bound": 5.0}),
+        ranges={"beta": (0.4, 0.8), "lower_bound": (0.5, 5.0)},
+        needs=("params", "value"),
+    ),
+    "momo_adam": Entry(
+        model_based.momo_adam,
+        "Schaipp et al. 2024",
+        {},
+        variants=({"lower_bound": -2.0, "adapt_lower_bound": True}, {"learning_rate": 3.0, "lower_bound": 5.0}),
+        ranges={"lower_bound": (0.5, 5.0)},
+        needs=("params", "value"),
     ),
 }
 
@@ -322,8 +472,11 @@ ENTRIES: dict[str, Entry] = {
     **SIGN,
     **ADAPTIVE,
     **MOMENTS,
+    **AVERAGING,
     **LAYERWISE,
     **MEMORIES,
     **MATRIX,
+    **PARAMETER_FREE,
+    **MODEL_BASED,
     **SECOND_ORDER,
 }

@@ -214,6 +214,22 @@ def cliff(ax: "Axes", curves: Mapping[str, tuple[Any, Any]]) -> "Axes":
     return ax
 
 
+def agreement(ax: "Axes", distances: Mapping[str, float], allowed: float) -> "Axes":
+    """How far each named thing is from what it must equal, as a dot on a log axis; a triangle below is exactly 0."""
+    names, far = list(distances), np.array(list(distances.values()))
+    x, floor = np.arange(len(names)), 1e-17
+    zero, gone = far == 0, ~np.isfinite(far)
+    ax.scatter(x[~zero & ~gone], far[~zero & ~gone], s=22, color=COLOURS[0], zorder=3)
+    ax.scatter(x[zero], np.full(zero.sum(), floor), s=22, marker="v", facecolor="white", edgecolor=COLOURS[0], zorder=3)
+    ax.scatter(x[gone], np.full(gone.sum(), 10 * allowed), s=30, marker="x", color=COLOURS[1], zorder=3)
+    ax.axhline(allowed, color="black", ls=(0, (5, 2)), lw=1.2)
+    ax.set_yscale("log")
+    ax.set_xticks(x, names, rotation=90, fontsize=8)
+    ax.grid(axis="x", visible=False)
+    ax.set(ylabel="relative deviation", ylim=(floor / 3, 100 * allowed), xlim=(-0.7, len(names) - 0.3))
+    return ax
+
+
 def trajectories(
     ax: "Axes",
     function: Callable[[Any], Any],
