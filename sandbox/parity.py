@@ -89,6 +89,18 @@ TWINS: dict[str, Callable[[Any], tuple[Callable[..., Any], str]]] = {  # where i
         ),
         "sgd(momentum, nesterov)",
     ),
+    "optimistic_gradient_descent": lambda optax: (
+        _told(optax.inject_hyperparams(optax.optimistic_gradient_descent), alpha=_exact, beta=_exact),
+        "optimistic_gradient_descent",
+    ),
+    "polyak_sgd": lambda optax: (_polyak_sgd(optax), "scale_by_polyak, then sgd"),
+    "noisy_sgd": lambda optax: (
+        lambda learning_rate, key=None, seed=0, **rest: optax.noisy_sgd(
+            learning_rate, key=seed if key is None else key, **rest
+        ),
+        "noisy_sgd",
+    ),
+    "dpsgd": lambda optax: (_dpsgd(optax), "dpsgd"),
     "ema_momentum": lambda optax: (
         lambda learning_rate, decay=0.9: optax.chain(
             optax.ema(decay, debias=False), optax.scale_by_learning_rate(learning_rate)
@@ -131,7 +143,32 @@ TWINS: dict[str, Callable[[Any], tuple[Callable[..., Any], str]]] = {  # where i
     "sophia": lambda optax: (_told(optax.contrib.sophia, hessian_diagonal_fn=made), "sophia"),
     "cocob": lambda optax: (_cocob(optax), "cocob, then the rate"),
     "mechanize": lambda optax: (_told(optax.contrib.mechanize, base_optimizer=made), "mechanize"),
+    "split_real_and_imaginary": lambda optax: (
+        _told(optax.contrib.split_real_and_imaginary, inner=made),
+        "split_real_and_imaginary",
+    ),
+    "sam": lambda optax: (_told(optax.contrib.sam, optimizer=made, adv_optimizer=made), "sam"),
 }
+
+
+def _polyak_sgd(optax: Any) -> Callable[..., Any]:
+    """Optax's Polyak step, scaled after it is found: before, as in polyak_sgd, the gradient grows and the step falls."""
+    return lambda max_learning_rate=1.0, scaling=1.0, f_min=0.0, eps=0.0, variant="sps": optax.chain(
+        optax.scale_by_polyak(f_min, max_learning_rate, eps, variant), optax.sgd(scaling)
+    )
+
+
+def _exact(value: Any) -> Any:
+    """A schedule in the widest precision there is: α + β of two in float32 would be rounded; a number is itself."""
+    return (lambda count: jnp.asarray(value(count), float)) if callable(value) else value
+
+
+def _dpsgd(optax: Any) -> Callable[..., Any]:
+    """Optax's DP-SGD, which warns whatever it is given, by its parts."""
+    return lambda learning_rate, l2_norm_clip, noise_multiplier, seed, momentum=None, nesterov=False: optax.chain(
+        optax.contrib.differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed),
+        optax.sgd(learning_rate, momentum, nesterov),
+    )
 
 
 def _adan(optax: Any) -> Callable[..., Any]:
@@ -263,10 +300,13 @@ def trajectory(
     """(updates, params) after each step on a fixed sequence of losses.
 
     A block of 128×130 and a vector; each step's loss is scaled by 10^U(−3, 1), and in every third step it does not
-    depend on one coordinate of every array, where division by the gradient and its sign are easily wrong. Updates that
-    hold loops or branches are faster when `compiled`; the others are not.
+    depend on one coordinate of every array, where division by the gradient and its sign are easily wrong. Where
+    "complex" is among the needs, all numbers are. Updates that hold loops or branches are faster when `compiled`; the
+    others are not. What needs value_fn searches along one loss, the same in every step: between two, whether a step
+    is accepted would hang on how numbers are rounded.
     """
-    params, losses = _losses(curve, seed, steps)
+    params, losses = _losses(curve, seed, steps, "complex" in needs)
+    losses = losses[2:3] * steps if "value_fn" in needs else losses
     state, path, step = optimizer.init(params), [], stepper(optimizer, needs, compiled)
     for loss in losses:
         updates, state = step(loss, state, params)
@@ -277,8 +317,16 @@ def trajectory(
 
 def stepper(optimizer: Any, needs: tuple = (), compiled: bool = False) -> Callable[..., tuple]:
     """step(loss, state, params) → (updates, state), by `advance`; one program for all losses when it is compiled."""
-    step = lambda loss, state, params: advance(optimizer, loss, state, params, needs)
-    return jax.jit(step) if compiled else step
+    return _compiled(optimizer, needs) if compiled else _step(optimizer, needs)
+
+
+def _step(optimizer: Any, needs: tuple) -> Callable[..., tuple]:
+    return lambda loss, state, params: advance(optimizer, loss, state, params, needs)
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(optimizer: Any, needs: tuple) -> Callable[..., tuple]:
+    return jax.jit(_step(optimizer, needs))
 
 
 def advance(optimizer: Any, loss: Callable[[Params], Array], state: Any, params: Params, needs: tuple = ()) -> tuple:
@@ -302,34 +350,34 @@ def advance(optimizer: Any, loss: Callable[[Params], Array], state: Any, params:
 
 
 @functools.cache
-def _losses(curve: str, seed: int, steps: int) -> tuple[Params, list[Callable[[Params], Array]]]:
+def _losses(curve: str, seed: int, steps: int, complex_numbers: bool = False) -> tuple[Params, list[Callable[[Params], Array]]]:
     """Parameters and a loss for each step."""
-    rng = np.random.default_rng(seed)
-    draw = lambda: {k: rng.normal(size=shape) for k, shape in SHAPES.items()}
+    rng, which = np.random.default_rng(seed), jnp.int32(list(CURVES).index(curve))
+    parts = lambda shape: rng.normal(size=shape) + (1j * rng.normal(size=shape) if complex_numbers else 0)
+    draw = lambda: {k: parts(shape) for k, shape in SHAPES.items()}
 
     def loss(k: int) -> Callable[[Params], Array]:
         centre, slope, scale = draw(), draw(), 10 ** rng.uniform(-3, 1)
         if k % 3 == 2:
             for s in slope.values():
                 s[(0,) * s.ndim] = 0.0
-        return jax.tree_util.Partial(LOSSES[curve], *jax.tree.map(jnp.asarray, (centre, slope, scale)))
+        return jax.tree_util.Partial(_loss, which, *jax.tree.map(jnp.asarray, (centre, slope, scale)))
 
     return jax.tree.map(jnp.asarray, draw()), [loss(k) for k in range(steps)]
 
 
 @jax.jit
 def _value_and_grad(loss: Callable[[Params], Array], params: Params) -> tuple[Array, Params]:
-    """Compiled once for all losses on one curve: what they are made of is data."""
+    """Compiled once for all losses: what they are made of is data."""
     return jax.value_and_grad(loss)(params)
 
 
-def _loss(curve: Callable, centre: Params, slope: Params, scale: Array, params: Params) -> Array:
-    """scale · Σ φ(x − centre, slope), over all entries of all leaves."""
-    sums = jax.tree.map(lambda x, c, s: jnp.sum(curve(x - c, s)), params, centre, slope)
+def _loss(which: Array, centre: Params, slope: Params, scale: Array, params: Params) -> Array:
+    """scale · Σ φ(x − centre, slope), over all entries of all leaves; over both parts of complex ones."""
+    curve = lambda u, s: jax.lax.switch(which, list(CURVES.values()), u, s)
+    real = lambda x: jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x
+    sums = jax.tree.map(lambda x, c, s: jnp.sum(curve(real(x - c), real(s))), params, centre, slope)
     return scale * jnp.sum(jnp.stack(jax.tree.leaves(sums)))
-
-
-LOSSES = {name: functools.partial(_loss, curve) for name, curve in CURVES.items()}
 
 
 def _row(name: str, entry: catalogue.Entry) -> Row:

@@ -65,18 +65,22 @@ def test_a_lost_dtype_is_noticed(x64):
 
 
 def followed(optimizer, x, losses, entry):
-    """The iterates."""
-    x = jnp.asarray(x)
+    """The iterates; where complex ones are needed, the two columns of x are their parts."""
+    x = jax.lax.complex(*jnp.asarray(x).T) if "complex" in entry.needs else jnp.asarray(x)
     state, path, step = optimizer.init(x), [], parity.stepper(optimizer, entry.needs, entry.compiled)
     for loss in losses:
         updates, state = step(jax.tree_util.Partial(_value, *loss), state, x)
         x = x + updates
-        path.append(x)
+        path.append(columns(x))
     return np.array(path)
 
 
+def columns(x):
+    return jnp.stack([x.real, x.imag], axis=1) if jnp.iscomplexobj(x) else x
+
+
 def _value(s, c, o, x):
-    return Loss(s, c, o).value(x, jnp)
+    return Loss(s, c, o).value(columns(x), jnp)
 
 
 @pytest.mark.parametrize(("name", "case"), [(name, k) for name in PAGES for k in range(len(PAGES[name]))])

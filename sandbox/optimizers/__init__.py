@@ -13,7 +13,18 @@ from sandbox.optimizers.averaging import (
 from sandbox.optimizers.base import Optimizer, chain, hyperparameters, leafwise, treewise
 from sandbox.optimizers.catalogue import Entry, find, names
 from sandbox.optimizers.followed import projected, proximal
-from sandbox.optimizers.gradient import ema_momentum, gradient_descent, heavy_ball, nesterov, sgd
+from sandbox.optimizers.gradient import (
+    differentially_private_aggregate,
+    dpsgd,
+    ema_momentum,
+    gradient_descent,
+    heavy_ball,
+    nesterov,
+    noisy_sgd,
+    optimistic_gradient_descent,
+    polyak_sgd,
+    sgd,
+)
 from sandbox.optimizers.layerwise import fromage, lamb, lars, novograd
 from sandbox.optimizers.line_search import backtracking, zoom
 from sandbox.optimizers.matrix import MatrixAxes, galore, muon
@@ -30,7 +41,8 @@ from sandbox.optimizers.model_based import momo, momo_adam
 from sandbox.optimizers.moments import adabelief, adam, adamax, adamaxw, adamw, amsgrad, nadam, nadamw, radam, yogi
 from sandbox.optimizers.parameter_free import cocob, dadapt_adamw, dog, dowg, mechanize, prodigy
 from sandbox.optimizers.second_order import hutchinson_estimator_diag_hessian, lbfgs, sophia, squared_gradients
-from sandbox.optimizers.sign import lion
+from sandbox.optimizers.sign import lion, rprop, sign_sgd, signum
+from sandbox.optimizers.wrappers import normalize, reduce_on_plateau, sam, split_real_and_imaginary
 
 __all__ = [
     "Entry",
@@ -54,8 +66,10 @@ __all__ = [
     "chain",
     "cocob",
     "dadapt_adamw",
+    "differentially_private_aggregate",
     "dog",
     "dowg",
+    "dpsgd",
     "ema_momentum",
     "eval_params",
     "find",
@@ -80,22 +94,32 @@ __all__ = [
     "nadamw",
     "names",
     "nesterov",
+    "noisy_sgd",
+    "normalize",
     "novograd",
     "optimistic_adam",
     "optimistic_adam_v2",
+    "optimistic_gradient_descent",
+    "polyak_sgd",
     "prodigy",
     "projected",
     "proximal",
     "radam",
+    "reduce_on_plateau",
     "rmsprop",
+    "rprop",
+    "sam",
     "schedule_free",
     "schedule_free_adamw",
     "schedule_free_sgd",
     "schedules",
     "sgd",
+    "sign_sgd",
+    "signum",
     "simplified_ademamix",
     "sm3",
     "sophia",
+    "split_real_and_imaginary",
     "squared_gradients",
     "treewise",
     "yogi",

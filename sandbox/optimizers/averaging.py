@@ -23,6 +23,7 @@ from sandbox.optimizers.base import (
     transformation,
 )
 from sandbox.optimizers.gradient import Nothing
+from sandbox.optimizers.moments import average, corrected
 from sandbox.optimizers.schedules import warmup_constant
 from sandbox.tree import abs2, widen
 from sandbox.types import Array, Params, Scalar, Schedule
@@ -125,15 +126,15 @@ def schedule_free(
     base, b1 = made(base_optimizer), decay_rate(b1)
 
     def init(params):
-        zero, b = jnp.zeros((), float), jnp.asarray(b1, float)
-        return ScheduleFree(b, zero, jnp.zeros((), jnp.int32), zero, base.init(params), _copy(params, state_dtype))
+        zero, z = functools.partial(jnp.zeros, ()), _copy(params, state_dtype)
+        return ScheduleFree(jnp.array(b1, float), zero(float), zero(jnp.int32), zero(float), base.init(params), z)
 
     def update(grads, state, params=None, **extra):
         u, base_state = advance(base, grads, state.base_optimizer_state, required(params), extra)
         t = next_count(state.step_count)
         with jax.numpy_dtype_promotion("standard"):
             z = tree.add(state.z, u)
-            b = jnp.asarray(b1, float)
+            b = jnp.array(b1, float)
             max_lr = jnp.maximum(state.max_lr, at(learning_rate, t)).astype(state.max_lr.dtype)
             weight = max_lr**weight_lr_power
             weight_sum = state.weight_sum + weight
@@ -200,8 +201,8 @@ def schedule_free_adamw(
         return Squares(jnp.zeros_like(x, dtype=real_dtype(x)))
 
     def update(t, g, memory, y):
-        nu = b2 * memory.nu + (1 - b2) * abs2(g)
-        d = g / (jnp.sqrt(nu / (1 - b2**t)) + eps)
+        nu = average(memory.nu, abs2(g), b2)
+        d = g / (jnp.sqrt(corrected(nu, b2, t)) + eps)
         return -at(rate, t) * (d + weight_decay * y), Squares(nu)
 
     return schedule_free(leafwise(init, update), rate, b1, weight_lr_power, state_dtype)

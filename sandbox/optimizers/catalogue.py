@@ -21,8 +21,9 @@ from sandbox.optimizers import (
     schedules,
     second_order,
     sign,
+    wrappers,
 )
-from sandbox.optimizers.base import Optimizer
+from sandbox.optimizers.base import Optimizer, chain
 from sandbox.types import Params
 
 
@@ -36,7 +37,8 @@ class Entry(NamedTuple):
     ranges: Mapping[str, tuple[float, float]] = MappingProxyType(
         {}
     )  # where the numbers that only this method has may be drawn from
-    needs: tuple[str, ...] = ()  # what update must be given beside the gradients: params, value, value_fn, …
+    needs: tuple[str, ...] = ()  # what update must be given beside the gradients (params, value, value_fn, …), and
+    # of which kind: of single examples ("examples"), or complex to show anything ("complex")
     complex: bool = True  # whether parameters may be complex
     compiled: bool = False  # whether its updates hold loops or branches, which are slow unless they are compiled
     deviations: str = ""  # where it differs from its Optax twin on purpose
@@ -83,15 +85,70 @@ GRADIENT = {
             {"momentum": 0.6, "accumulator_dtype": "float32"},
         ),
     ),
+    "optimistic_gradient_descent": Entry(
+        gradient.optimistic_gradient_descent,
+        "Popov 1980; Mokhtari, Ozdaglar & Pattathil 2020",
+        {"learning_rate": 0.1},
+        ranges={"alpha": (0.4, 0.9), "beta": (0.2, 0.8)},
+        deviations="alpha and beta may be schedules, as Optax's documentation says and its code does not allow",
+    ),
+    "polyak_sgd": Entry(
+        gradient.polyak_sgd,
+        "Polyak 1969; Loizou et al. 2021",
+        {},
+        variants=({"variant": "sps+", "f_min": 1000.0}, {"max_learning_rate": 100.0}),
+        ranges={"max_learning_rate": (0.05, 2.0), "scaling": (0.2, 0.8), "f_min": (-50.0, -10.0)},
+        needs=("value",),
+        deviations="scales the step by s, which scales it by 1/s in Optax",
+    ),
+    "noisy_sgd": Entry(
+        gradient.noisy_sgd,
+        "Neelakantan et al. 2015",
+        {"learning_rate": 0.1},
+        variants=({"key": 3}, {"seed": 7}),
+        ranges={"eta": (0.1, 1.0), "gamma": (0.3, 0.9)},
+        deviations="no warning where key is left out or goes by its old name, seed",
+    ),
+    "dpsgd": Entry(
+        gradient.dpsgd,
+        "Abadi et al. 2016",
+        {"learning_rate": 0.1, "l2_norm_clip": 1.0, "noise_multiplier": 0.5, "seed": 0},
+        variants=({"momentum": 0.8}, {"momentum": 0.6, "nesterov": True, "l2_norm_clip": 1e4}, {"seed": 7}),
+        ranges={"l2_norm_clip": (0.5, 5.0), "noise_multiplier": (0.2, 2.0)},
+        needs=("examples",),
+        deviations="no warning; refuses gradients that are not those of single examples of the params",
+    ),
 }
 
 SIGN = {
+    "sign_sgd": Entry(sign.sign_sgd, "Bernstein et al. 2018", {"learning_rate": 0.001}),
+    "signum": Entry(
+        sign.signum,
+        "Bernstein et al. 2018",
+        {"learning_rate": 0.001},
+        variants=({"accumulator_dtype": "float32"},),
+        ranges={"beta": (0.6, 0.85)},
+    ),
     "lion": Entry(
         sign.lion,
         "Chen et al. 2023",
         {"learning_rate": 0.001},
         variants=({"mu_dtype": "float32"},),
         needs=("params",),
+    ),
+    "rprop": Entry(
+        sign.rprop,
+        "Riedmiller & Braun 1993; Igel & Hüsken 2003",
+        {"learning_rate": 0.01},
+        variants=({"min_step_size": 0.08, "max_step_size": 0.12, "learning_rate": 0.1},),
+        ranges={
+            "eta_minus": (0.3, 0.8),
+            "eta_plus": (1.1, 1.5),
+            "min_step_size": (0.005, 0.01),
+            "max_step_size": (0.3, 0.6),
+        },
+        complex=False,
+        deviations="compares signs, where the product of two tiny gradients is 0 in Optax",
     ),
 }
 
@@ -142,13 +199,15 @@ ADAPTIVE = {
     ),
 }
 
+ROUNDED = "finite where half precision rounds eps to 0 or a decay rate to 1"
+
 MOMENTS = {
     "adam": Entry(
         moments.adam,
         "Kingma & Ba 2015",
         {"learning_rate": 0.01},
         variants=({"mu_dtype": "float32"},),
-        deviations="finite where half precision rounds eps to 0 or a decay rate to 1",
+        deviations=ROUNDED,
     ),
     "adamw": Entry(
         moments.adamw,
@@ -156,28 +215,37 @@ MOMENTS = {
         {"learning_rate": 0.01, "weight_decay": 1e-2},
         variants=({"mu_dtype": "float32"},),
         needs=("params",),
-        deviations="finite where half precision rounds eps to 0 or a decay rate to 1",
+        deviations=ROUNDED,
     ),
-    "nadam": Entry(moments.nadam, "Dozat 2016", {"learning_rate": 0.01}, variants=({"mu_dtype": "float32"},)),
+    "nadam": Entry(
+        moments.nadam,
+        "Dozat 2016",
+        {"learning_rate": 0.01},
+        variants=({"mu_dtype": "float32"},),
+        deviations=ROUNDED,
+    ),
     "nadamw": Entry(
         moments.nadamw,
         "Dozat 2016; Loshchilov & Hutter 2019",
         {"learning_rate": 0.01, "weight_decay": 1e-2},
         variants=({"mu_dtype": "float32"},),
         needs=("params",),
+        deviations=ROUNDED,
     ),
-    "adamax": Entry(moments.adamax, "Kingma & Ba 2015", {"learning_rate": 0.01}),
+    "adamax": Entry(moments.adamax, "Kingma & Ba 2015", {"learning_rate": 0.01}, deviations=ROUNDED),
     "adamaxw": Entry(
         moments.adamaxw,
         "Kingma & Ba 2015; Loshchilov & Hutter 2019",
         {"learning_rate": 0.01, "weight_decay": 1e-2},
         needs=("params",),
+        deviations=ROUNDED,
     ),
     "amsgrad": Entry(
         moments.amsgrad,
         "Reddi, Kale & Kumar 2018",
         {"learning_rate": 0.01},
         variants=({"mu_dtype": "float32"}, {"bias_correction_mu": False}, {"bias_correction_nu": False}),
+        deviations=ROUNDED,
     ),
     "radam": Entry(
         moments.radam,
@@ -185,9 +253,10 @@ MOMENTS = {
         {"learning_rate": 0.01},
         variants=({"b2": 0.97, "threshold": 4.5},),
         ranges={"threshold": (4.2, 4.9)},
+        deviations=ROUNDED,
     ),
     "yogi": Entry(moments.yogi, "Zaheer et al. 2018", {"learning_rate": 0.01}),
-    "adabelief": Entry(moments.adabelief, "Zhuang et al. 2020", {"learning_rate": 0.01}),
+    "adabelief": Entry(moments.adabelief, "Zhuang et al. 2020", {"learning_rate": 0.01}, deviations=ROUNDED),
 }
 
 SCHEDULE_FREE = "one count for both readings of a schedule, which Optax reads one step apart; finite at b1 = 0"
@@ -267,14 +336,14 @@ MEMORIES = {
         "Zhuang et al. 2021",
         {"learning_rate": 0.001},
         needs=("params",),
-        deviations="finite where half precision rounds eps to 0",
+        deviations=ROUNDED,
     ),
     "adopt": Entry(
         memories.adopt,
         "Taniguchi et al. 2024",
         {"learning_rate": 0.01},
         variants=({"mu_dtype": "float32"}, {"clip_value_fn": lambda k: 0.3 + k**0.5}),
-        complex=False,
+        deviations="takes complex parameters: the modulus is clipped",
     ),
     "optimistic_adam_v2": Entry(
         memories.optimistic_adam_v2,
@@ -282,6 +351,7 @@ MEMORIES = {
         {"learning_rate": 0.01},
         variants=({"mu_dtype": "float32"},),
         ranges={"alpha": (0.4, 0.9), "beta": (0.2, 0.8)},
+        deviations=ROUNDED,
     ),
     "optimistic_adam": Entry(
         memories.optimistic_adam,
@@ -289,6 +359,7 @@ MEMORIES = {
         {"learning_rate": 0.01},
         variants=({"mu_dtype": "float32"},),
         ranges={"optimism": (0.02, 0.2)},
+        deviations=ROUNDED,
     ),
     "ademamix": Entry(
         memories.ademamix,
@@ -297,7 +368,7 @@ MEMORIES = {
         variants=({"mu_dtype": "float64"},),
         ranges={"alpha": (2.0, 8.0)},
         needs=("params",),
-        deviations="mu_dtype lasts beyond the first step",
+        deviations="mu_dtype lasts beyond the first step; " + ROUNDED,
     ),
     "simplified_ademamix": Entry(
         memories.simplified_ademamix,
@@ -305,13 +376,14 @@ MEMORIES = {
         {"learning_rate": 0.01},
         ranges={"alpha": (0.5, 3.0)},
         needs=("params",),
+        deviations=ROUNDED,
     ),
     "adan": Entry(
         memories.adan,
         "Xie et al. 2024",
         {"learning_rate": 0.01},
         needs=("params",),
-        deviations="weighs differences with β₂ as the paper does, where Optax has 1 − β₂",
+        deviations="weighs differences with β₂ as the paper does, where Optax has 1 − β₂; " + ROUNDED,
     ),
 }
 
@@ -332,6 +404,7 @@ MATRIX = {
             {"preconditioning": "schatten", "mu_dtype": "float32"},
         ),
         ranges={
+            "learning_rate": (0.001, 0.01),  # adaptive steps are as long as ten thousand gradients
             "beta": (0.6, 0.85),
             "adam_b1": (0.6, 0.85),
             "adam_b2": (0.7, 0.95),
@@ -393,11 +466,11 @@ PARAMETER_FREE = {
         "Ivgi, Hinder & Carmon 2023",
         {},
         variants=(
-            {"init_step": ("heuristic", 1e-2)},
-            {"init_step": ("distance", 0.3)},
+            {"init_step": ("heuristic", 1e-3), "weight_decay": None},
+            {"init_step": ("distance", 0.1)},
             {"init_step": ("learning_rate", 0.05)},
         ),
-        ranges={"weight_decay": (0.02, 0.3)},
+        ranges={"learning_rate": (1.0, 2.0), "weight_decay": (0.02, 0.3)},
         needs=("params",),
         deviations="half precision keeps its numbers in single, where r₀ is not lost and the squares do not overflow",
     ),
@@ -405,7 +478,7 @@ PARAMETER_FREE = {
         parameter_free.dowg,
         "Khaled, Mishchenko & Jin 2023",
         {},
-        ranges={"weight_decay": (0.02, 0.3), "init_estim_sq_dist": (0.01, 0.5)},
+        ranges={"learning_rate": (1.0, 2.0), "weight_decay": (0.02, 0.3), "init_estim_sq_dist": (1e-4, 0.01)},
         needs=("params",),
         deviations="half precision keeps its numbers in single, where the squares do not overflow",
     ),
@@ -423,8 +496,8 @@ PARAMETER_FREE = {
         parameter_free.dadapt_adamw,
         "Defazio & Mishchenko 2023",
         {},
-        variants=({"betas": (0.7, 0.9)}, {"betas": (0.6, 0.95), "estim_lr0": 1e-5}),
-        ranges={"estim_lr0": (0.001, 0.1)},
+        variants=({"betas": (0.7, 0.9)}, {"betas": (0.6, 0.95), "weight_decay": 0.0}),
+        ranges={"learning_rate": (3.0, 10.0), "estim_lr0": (1e-4, 0.01)},
         needs=("params",),
         deviations="finite where the first gradients are 0 and Optax divides 0 by 0, and in half precision",
     ),
@@ -433,7 +506,12 @@ PARAMETER_FREE = {
         "Mishchenko & Defazio 2024",
         {},
         variants=({"betas": (0.7, 0.9)}, {"betas": (0.6, 0.95), "safeguard_warmup": True, "eps": 0.1}),
-        ranges={"beta3": (0.6, 0.9), "estim_lr0": (0.001, 0.1), "estim_lr_coef": (0.4, 2.5)},
+        ranges={
+            "learning_rate": (0.5, 1.5),
+            "beta3": (0.6, 0.9),
+            "estim_lr0": (1e-4, 0.01),
+            "estim_lr_coef": (10.0, 50.0),
+        },
         needs=("params",),
         deviations="finite where the first gradients are 0 and Optax divides 0 by 0, and in half precision",
     ),
@@ -453,17 +531,67 @@ MODEL_BASED = {
         model_based.momo,
         "Schaipp et al. 2024",
         {},
-        variants=({"lower_bound": -2.0, "adapt_lower_bound": True}, {"learning_rate": 3.0, "lower_bound": 5.0}),
-        ranges={"beta": (0.4, 0.8), "lower_bound": (0.5, 5.0)},
+        variants=({"lower_bound": -2.0, "adapt_lower_bound": True}, {"lower_bound": 50.0, "learning_rate": 0.02}),
+        ranges={"learning_rate": (0.5, 2.0), "beta": (0.4, 0.8), "lower_bound": (0.5, 5.0)},
         needs=("params", "value"),
     ),
     "momo_adam": Entry(
         model_based.momo_adam,
         "Schaipp et al. 2024",
         {},
-        variants=({"lower_bound": -2.0, "adapt_lower_bound": True}, {"learning_rate": 3.0, "lower_bound": 5.0}),
-        ranges={"lower_bound": (0.5, 5.0)},
+        variants=({"lower_bound": -2.0, "adapt_lower_bound": True}, {"lower_bound": 50.0}),
+        ranges={"learning_rate": (0.5, 2.0), "lower_bound": (0.5, 5.0)},
         needs=("params", "value"),
+    ),
+}
+
+
+def _uphill() -> Optimizer:
+    """The climb of the paper on sharpness-aware minimization, ρ = 0.05, with a momentum that shows its state."""
+    return chain(wrappers.normalize(), gradient.heavy_ball(0.05, 0.5))
+
+
+WRAPPERS = {
+    "normalize": Entry(
+        wrappers.normalize,
+        "Hazan, Levy & Shalev-Shwartz 2015",
+        {},
+        deviations="0 where the gradient is 0 and Optax gives NaN",
+    ),
+    "reduce_on_plateau": Entry(
+        wrappers.reduce_on_plateau,
+        "no paper: a rule of practice",
+        {},
+        variants=(
+            {"patience": 2, "cooldown": 1},
+            {"patience": 1, "cooldown": 2, "min_scale": 0.3},
+            {"patience": 1, "accumulation_size": 2},
+        ),
+        ranges={"factor": (0.3, 0.8), "rtol": (0.05, 0.3), "atol": (0.1, 1.0), "min_scale": (0.05, 0.2)},
+        needs=("value",),
+        deviations="counts in at least float32; takes complex parameters; with a patience of 0 it waits for no better "
+        "value, where Optax waits for one",
+    ),
+    "split_real_and_imaginary": Entry(
+        wrappers.split_real_and_imaginary,
+        "no paper: ℂ as ℝ²",
+        {"inner": functools.partial(moments.adam, 0.01)},
+        variants=({"inner": functools.partial(layerwise.lars, 1.0)},),
+        needs=("params", "complex"),
+        deviations="hands on extra arguments, those that hold parameters or take them in pairs",
+    ),
+    "sam": Entry(
+        wrappers.sam,
+        "Foret et al. 2021",
+        {"optimizer": functools.partial(gradient.heavy_ball, 0.1), "adv_optimizer": _uphill},
+        variants=(
+            {"sync_period": 3, "batch_axis_name": "batch"},
+            {"sync_period": 3, "reset_state": False},
+            {"sync_period": 3, "opaque_mode": True},
+            {"optimizer": functools.partial(moments.adamw, 0.1)},
+        ),
+        needs=("params", "grad_fn"),
+        deviations="with a sync_period of 1 the optimizer itself, where Optax starts a step late",
     ),
 }
 
@@ -479,4 +607,5 @@ ENTRIES: dict[str, Entry] = {
     **PARAMETER_FREE,
     **MODEL_BASED,
     **SECOND_ORDER,
+    **WRAPPERS,
 }

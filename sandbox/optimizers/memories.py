@@ -1,4 +1,4 @@
-"""Adam with other memories: the last direction, stale scales, slow averages, differences of gradients."""
+"""Adam with other memories: stale scales, the last direction, slow averages, differences of gradients."""
 
 import warnings
 from collections.abc import Callable
@@ -28,15 +28,6 @@ class Optimism(NamedTuple):
     previous_gradient: Array
 
 
-class Differences(NamedTuple):
-    """Moving averages of the gradient, of its differences, and of the square of their sum; the last gradient."""
-
-    m: Array
-    v: Array
-    n: Array
-    g: Array
-
-
 class Mixture(NamedTuple):
     """A fast and a slow moving average of the gradient, and one of its square."""
 
@@ -52,52 +43,13 @@ class Accumulation(NamedTuple):
     n: Array
 
 
-@factory
-def optimistic_adam_v2(
-    learning_rate: Scalar | Schedule,
-    *,
-    alpha: Scalar = 1.0,
-    beta: Scalar = 1.0,
-    b1: Scalar = 0.9,
-    b2: Scalar = 0.999,
-    eps: Scalar = 1e-8,
-    eps_root: Scalar = 0.0,
-    mu_dtype: Any | None = None,
-    nesterov: bool = True,
-) -> Optimizer:
-    """Optimistic Adam (Daskalakis et al. 2018, Algorithm 1): it expects that the direction changes as it just did.
+class Differences(NamedTuple):
+    """Moving averages of the gradient, of its differences, and of the square of their sum; the last gradient."""
 
-    x ← x − η (α d + β (d − d₋₁))                d as in Adam, or NAdam; d₋₁ = d in the first step
-    """
-    adam = adam_direction(b1, b2, eps, eps_root, nesterov)
-    init, direction = _optimistic(mu_dtype, adam, alpha, beta)
-    return descent(init, direction, learning_rate)
-
-
-@factory
-def optimistic_adam(
-    learning_rate: Scalar,
-    optimism: Scalar | None = None,
-    b1: Scalar = 0.9,
-    b2: Scalar = 0.999,
-    eps: Scalar = 1e-8,
-    eps_root: Scalar = 0.0,
-    mu_dtype: Any | None = None,
-    *,
-    nesterov: bool = True,
-) -> Optimizer:
-    """Optimistic Adam with a constant rate. Deprecated: `optimistic_adam_v2` takes schedules, too.
-
-    x ← x − η d − o (d − d₋₁)                    o = `optimism`, by default η; d as there
-    """
-    message = "`optimistic_adam` is deprecated, please use `optimistic_adam_v2` instead, which takes schedules"
-    if callable(learning_rate):
-        raise ValueError(message)
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
-    optimism = learning_rate if optimism is None else optimism
-    adam = adam_direction(b1, b2, eps, eps_root, nesterov)
-    init, direction = _optimistic(mu_dtype, adam, learning_rate, optimism)
-    return descent(init, direction, 1.0)
+    m: Array
+    v: Array
+    n: Array
+    g: Array
 
 
 @factory
@@ -144,23 +96,92 @@ def adopt(
 ) -> Optimizer:
     """ADOPT (Taniguchi et al. 2024, Algorithm 2): Adam that scales by what it knew before this gradient.
 
-    h = g / max(√v, ε), no longer than c(t − 1)  v of the step before; v = g² after the first, which does not move
+    h = g / max(√v, ε), no longer than c(t − 1)  v of the step before
     m ← β₁ m + (1 − β₁) h                        or with nesterov, once more, for the step alone
     v ← β₂ v + (1 − β₂) g²
-    x ← x − η m
+    x ← x − η m                                  in the first step β₁ = 1 and β₂ = 0: v = g², and nothing moves
     """
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
 
     def direction(t, g, memory):
+        beta1, beta2 = jnp.where(t > 1, b1, 1.0), jnp.where(t > 1, b2, 0.0)
         h = g / jnp.maximum(jnp.sqrt(memory.nu), eps)
         if use_clipping:
-            h = jnp.sign(h) * jnp.minimum(jnp.abs(h), clip_value_fn(t - 1))
-        mu = jnp.where(t > 1, average(memory.mu, h, b1), memory.mu)
-        nu = jnp.where(t > 1, average(memory.nu, abs2(g), b2), abs2(g))
-        ahead = jnp.where(t > 1, average(mu, h, b1), mu) if nesterov else mu
-        return ahead, Moments(mu, nu)
+            h = _clipped(h, clip_value_fn(t - 1))
+        mu, nu = average(memory.mu, h, beta1), average(memory.nu, abs2(g), beta2)
+        return average(mu, h, beta1) if nesterov else mu, Moments(mu, nu)
 
     return descent(from_zero(mu_dtype), direction, learning_rate)
+
+
+def _clipped(h: Array, c: Array) -> Array:
+    """h, where |h| > c shortened to c."""
+    if jnp.iscomplexobj(h):
+        return jnp.sign(h) * jnp.minimum(jnp.abs(h), c)
+    return jnp.clip(h, -c, c)
+
+
+@factory
+def optimistic_adam_v2(
+    learning_rate: Scalar | Schedule,
+    *,
+    alpha: Scalar = 1.0,
+    beta: Scalar = 1.0,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: Any | None = None,
+    nesterov: bool = True,
+) -> Optimizer:
+    """Optimistic Adam (Daskalakis et al. 2018, Algorithm 1): it expects that the direction changes as it just did.
+
+    x ← x − η (α d + β (d − d₋₁))                d as in Adam, or NAdam; d₋₁ = d in the first step
+    """
+    adam = adam_direction(b1, b2, eps, eps_root, nesterov)
+    init, direction = _optimistic(mu_dtype, adam, alpha, beta)
+    return descent(init, direction, learning_rate)
+
+
+@factory
+def optimistic_adam(
+    learning_rate: Scalar,
+    optimism: Scalar | None = None,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: Any | None = None,
+    *,
+    nesterov: bool = True,
+) -> Optimizer:
+    """Optimistic Adam with a constant rate. Deprecated: `optimistic_adam_v2` takes schedules, too.
+
+    x ← x − η d − o (d − d₋₁)                    o = `optimism`, by default η; d as there
+    """
+    instead = "please use `optimistic_adam_v2` instead, which takes schedules"
+    if callable(learning_rate):
+        raise ValueError(f"`optimistic_adam` expects a number as learning_rate and was given a function; {instead}")
+    warnings.warn(f"`optimistic_adam` is deprecated, {instead}", DeprecationWarning, stacklevel=3)
+    optimism = learning_rate if optimism is None else optimism
+    adam = adam_direction(b1, b2, eps, eps_root, nesterov)
+    init, direction = _optimistic(mu_dtype, adam, learning_rate, optimism)
+    return descent(init, direction, 1.0)
+
+
+def _optimistic(mu_dtype: Any, direction: Callable, alpha: Scalar, beta: Scalar) -> tuple[Callable, Callable]:
+    """The memory, and the direction α d + β (d − d₋₁)."""
+    zero = from_zero(mu_dtype)
+
+    def init(x):
+        return Optimism(*zero(x), previous_gradient=jnp.zeros_like(x))
+
+    def optimistic(t, g, memory):
+        d, moments = direction(t, g, Moments(memory.mu, memory.nu))
+        previous = jnp.where(t > 1, memory.previous_gradient, d)
+        return alpha * d + beta * (d - previous), Optimism(*moments, previous_gradient=d)
+
+    return init, optimistic
 
 
 @factory
@@ -184,9 +205,10 @@ def ademamix(
     """
     b1, b2, b3, eps = decay_rate(b1), decay_rate(b2), decay_rate(b3), stabiliser(eps)
 
+    zero = from_zero(mu_dtype)
+
     def init(x):
-        m = jnp.zeros_like(x, dtype=mu_dtype)
-        return Mixture(m, m, jnp.zeros_like(x, dtype=real_dtype(x)))
+        return Mixture(zero(x).mu, *zero(x))
 
     def direction(t, g, memory):
         m1, m2 = average(memory.m1, g, b1), average(memory.m2, g, at(b3, t))
@@ -250,8 +272,8 @@ def adan(
     b1, b2, b3, eps = decay_rate(b1), decay_rate(b2), decay_rate(b3), stabiliser(eps)
 
     def init(x):
-        zero = jnp.zeros_like(x)
-        return Differences(m=zero, v=zero, n=jnp.zeros_like(x, dtype=real_dtype(x)), g=zero)
+        m, v, g = jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x)
+        return Differences(m, v, jnp.zeros_like(x, dtype=real_dtype(x)), g)
 
     def direction(t, g, memory):
         change = jnp.where(t > 1, g - memory.g, 0)
@@ -261,18 +283,3 @@ def adan(
         return (m_hat + b2 * v_hat) / (jnp.sqrt(n_hat + eps_root) + eps), Differences(m, v, n, g)
 
     return decayed_descent(init, direction, learning_rate, weight_decay, mask)
-
-
-def _optimistic(mu_dtype: Any, direction: Callable, alpha: Scalar, beta: Scalar) -> tuple[Callable, Callable]:
-    """The memory, and the direction α d + β (d − d₋₁)."""
-    init_moments = from_zero(mu_dtype)
-
-    def init(x):
-        return Optimism(*init_moments(x), previous_gradient=jnp.zeros_like(x))
-
-    def optimistic(t, g, memory):
-        d, moments = direction(t, g, Moments(memory.mu, memory.nu))
-        previous = jnp.where(t > 1, memory.previous_gradient, d)
-        return alpha * d + beta * (d - previous), Optimism(*moments, previous_gradient=d)
-
-    return init, optimistic

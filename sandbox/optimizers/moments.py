@@ -1,8 +1,10 @@
 """Adam and its family: a moving average of the gradient, scaled by one of its square."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from sandbox.optimizers.base import Optimizer, at, decay, decay_rate, factory, leafwise, real_dtype, stabiliser
@@ -30,6 +32,7 @@ def average(old: Array, new: Array, b: Scalar) -> Array:
     return b * old + (1 - b) * new
 
 
+@functools.partial(jax.jit, inline=True)  # outside of any trace, jnp would compile βᵗ anew for every t
 def corrected(m: Array, b: Scalar, t: Array) -> Array:
     """m̂ = m / (1 − βᵗ): the average since 0 as the average since the start (Kingma & Ba 2015, section 3)."""
     return m / (1 - b**t)
@@ -228,9 +231,10 @@ def amsgrad(
     # 1. The paper corrects neither m nor v: both switches off.
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
 
+    zero = from_zero(mu_dtype)
+
     def init(x):
-        nu = jnp.zeros_like(x, dtype=real_dtype(x))
-        return PeakedMoments(jnp.zeros_like(x, dtype=mu_dtype), nu, nu)
+        return PeakedMoments(*zero(x), nu_max=zero(x).nu)
 
     def direction(t, g, memory):
         mu, nu = average(memory.mu, g, b1), average(memory.nu, abs2(g), b2)

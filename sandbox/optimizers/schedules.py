@@ -92,14 +92,14 @@ def piecewise_interpolate(
 
     `interpolate_type` is "linear" or "cosine". Raises ValueError for another one, and for a negative scale.
     """
-    if interpolate_type not in EASES:
+    if interpolate_type not in INTERPOLATIONS:
         raise ValueError(
             f"piecewise_interpolate: interpolate_type is {interpolate_type!r}; expected 'linear' or 'cosine'"
         )
     knots = [(0, init_value)]
     for boundary, scale in _jumps("piecewise_interpolate", boundaries_and_scales):
         knots.append((boundary, knots[-1][1] * scale))
-    return _through(knots, EASES[interpolate_type])
+    return _through(knots, INTERPOLATIONS[interpolate_type])
 
 
 def linear_onecycle(
@@ -302,29 +302,30 @@ def _jumps(name: str, boundaries_and_scales: Mapping[int, Scalar] | None) -> lis
     return jumps
 
 
-def _through(knots: Sequence[tuple[Any, Scalar]], ease: Callable[[Any], Any]) -> Schedule:
-    """Through each (k, η), and constant after the last: between two, ease leads from 0 to 1."""
+def _through(knots: Sequence[tuple[Any, Scalar]], between: Callable[[Any, Any, Any], Any]) -> Schedule:
+    """Through each (k, η), and constant after the last; between(start, end, p) leads from one to the next."""
 
     def schedule(count: Any) -> Any:
-        value = knots[0][1]
-        for (k, start), (following, end) in itertools.pairwise(knots):
-            p = (count - k) / jnp.maximum(following - k, 1.0)
-            value = jnp.where(count >= k, start + (end - start) * ease(jnp.clip(p, 0.0, 1.0)), value)
-        k, end = knots[-1]
-        return jnp.where(count >= k, end, value)
+        curve = [(k, jnp.asarray(value, float)) for k, value in knots]
+        value = curve[0][1]
+        for (k, start), (following, end) in itertools.pairwise(curve):
+            p = jnp.clip((count - k) / jnp.maximum(following - k, 1), 0.0, 1.0)
+            value = jnp.where(count >= k, between(start, end, p), value)
+        k, last = curve[-1]
+        return jnp.where(count >= k, last, value)
 
     return schedule
 
 
-def _line(p: Any) -> Any:
-    return p
+def _line(start: Any, end: Any, p: Any) -> Any:
+    return start + (end - start) * p
 
 
-def _half_cosine(p: Any) -> Any:
-    return (1 - jnp.cos(jnp.pi * p)) / 2
+def _half_cosine(start: Any, end: Any, p: Any) -> Any:
+    return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * p))
 
 
-EASES = {"linear": _line, "cosine": _half_cosine}
+INTERPOLATIONS = {"linear": _line, "cosine": _half_cosine}
 
 
 def _fractions_of(name: str, steps: int, *fractions: Scalar) -> list:

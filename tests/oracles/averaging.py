@@ -58,7 +58,7 @@ def adamw_step(b2, eps, weight_decay):
 
 
 def warmed(learning_rate, warmup_steps):
-    """The quotient is exact for powers of two; elsewhere schedules divide in single precision, as Optax does."""
+    """Exact at powers of two only: schedules divide in single precision, as Optax does."""
     return lambda k: learning_rate * min(1.0, k / warmup_steps) if warmup_steps else learning_rate
 
 
@@ -92,15 +92,15 @@ AVERAGES = {  # name: [(its pairs of y and x, arguments), …]
         (schedule_free, {"base_optimizer": BASE, "learning_rate": halving, "b1": 0.0}),
     ],
     "schedule_free_sgd": [
-        (schedule_free_sgd, {"learning_rate": 0.3, "warmup_steps": 4, "b1": 0.7, "weight_decay": 0.1}),
+        (schedule_free_sgd, {"learning_rate": 0.25, "warmup_steps": 4, "b1": 0.7, "weight_decay": 0.1}),
         (schedule_free_sgd, {"learning_rate": 0.3, "warmup_steps": 0, "weight_lr_power": 0.0}),
     ],
     "schedule_free_adamw": [
         (
             schedule_free_adamw,
-            {"learning_rate": 0.1, "warmup_steps": 4, "b1": 0.8, "b2": 0.9, "eps": 0.01, "weight_decay": 0.2},
+            {"learning_rate": 0.125, "warmup_steps": 4, "b1": 0.8, "b2": 0.9, "eps": 0.01, "weight_decay": 0.2},
         ),
-        (schedule_free_adamw, {"learning_rate": 0.1, "warmup_steps": 32, "b1": 0.0, "b2": 0.99}),
+        (schedule_free_adamw, {"learning_rate": 0.125, "warmup_steps": 32, "b1": 0.0, "b2": 0.99}),
     ],
 }
 
@@ -145,12 +145,12 @@ MUTANTS = {
         **{mistake: AVERAGING[mistake] for mistake in ("the z of before", "z and x swapped")},
     },
     "schedule_free_adamw": {
-        "no bias correction": ("nu / (1 - b2**t)", "nu"),
-        "weights swapped": ("b2 * memory.nu + (1 - b2) * abs2(g)", "(1 - b2) * memory.nu + b2 * abs2(g)"),
-        "eps inside the root": ("(jnp.sqrt(nu / (1 - b2**t)) + eps)", "jnp.sqrt(nu / (1 - b2**t) + eps)"),
+        "no bias correction": ("corrected(nu, b2, t)", "nu"),
+        "weights swapped": ("abs2(g), b2)", "abs2(g), 1 - b2)"),
+        "eps inside the root": ("(jnp.sqrt(corrected(nu, b2, t)) + eps)", "jnp.sqrt(corrected(nu, b2, t) + eps)"),
         "decay forgotten": ("(d + weight_decay * y)", "d"),
         "decay before the scaling": ("d = g / (", "d = (g + weight_decay * y) / ("),
-        "stale second moment": ("jnp.sqrt(nu /", "jnp.sqrt(memory.nu /"),
+        "stale second moment": ("corrected(nu, b2, t)", "corrected(memory.nu, b2, t)"),
         "warm-up of the weights alone": ("-at(rate, t)", "-learning_rate"),
     },
 }

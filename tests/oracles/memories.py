@@ -162,20 +162,14 @@ MUTANTS = {  # name: {mistake: (right, wrong)}
     "adopt": {
         "scale of now": (
             "jnp.maximum(jnp.sqrt(memory.nu), eps)",
-            "jnp.maximum(jnp.sqrt(average(memory.nu, abs2(g), b2)), eps)",
+            "jnp.maximum(jnp.sqrt(average(memory.nu, abs2(g), beta2)), eps)",
         ),
         "eps added": ("jnp.maximum(jnp.sqrt(memory.nu), eps)", "(jnp.sqrt(memory.nu) + eps)"),
-        "moves in the first step": (
-            "jnp.where(t > 1, average(memory.mu, h, b1), memory.mu)",
-            "average(memory.mu, h, b1)",
-        ),
-        "v starts as an average": (
-            "jnp.where(t > 1, average(memory.nu, abs2(g), b2), abs2(g))",
-            "average(memory.nu, abs2(g), b2)",
-        ),
+        "moves in the first step": ("jnp.where(t > 1, b1, 1.0)", "b1"),
+        "v starts as an average": ("jnp.where(t > 1, b2, 0.0)", "b2"),
         "clips one step late": ("clip_value_fn(t - 1)", "clip_value_fn(t)"),
         "never clips": ("if use_clipping:", "if False:"),
-        "corrected": ("return ahead,", "return ahead / (1 - b1**t),"),
+        "corrected": ("else mu, Moments", "else mu / (1 - b1**t), Moments"),
         "nesterov forgotten": ("if nesterov else mu", "if False else mu"),
     },
     "ademamix": {

@@ -1,17 +1,18 @@
 """MoMo in NumPy, with all of its history, and the mistakes that are easily made in it."""
 
 import numpy as np
+
 from oracles.losses import halving, rate
 
 
 def momo(x, losses, learning_rate=1.0, beta=0.9, lower_bound=0.0, weight_decay=0.0, adapt_lower_bound=False, adam=None):
-    """The model of f(y) is Σ wᵢ (f(xᵢ) + ⟨gᵢ, y − xᵢ⟩), over all steps so far; with adam = (β₂, ε) also in its metric."""
+    """The model of f(y) is Σ wᵢ (f(xᵢ) + ⟨gᵢ, y − xᵢ⟩), over all steps so far; with adam = (β₂, ε), in its metric."""
     history, floor = [], lower_bound
     for k, loss in enumerate(losses):
         history.append((loss.value(x), loss.grad(x), x))
         ages = np.arange(k, -1, -1)
         w = beta**ages * np.where((ages == k) & (adam is None), 1.0, 1 - beta)
-        model = lambda y: sum(w * [f + np.sum(g * (y - x)) for f, g, x in history])
+        model = lambda y, w=w: sum(w * [f + np.sum(g * (y - x)) for f, g, x in history])
         slope = sum(w_i * g for w_i, (_, g, _) in zip(w, history, strict=True))
         metric = 1.0
         if adam:

@@ -1,11 +1,16 @@
-"""Methods that find their own rate, in NumPy with all of their history, and the mistakes that are easily made in them."""
+"""Methods that find their own rate in NumPy, with all of their history, and the mistakes easily made in them."""
 
 import functools
 
 import numpy as np
-from oracles.losses import halving, rate
 
+from oracles.losses import halving, rate
 from sandbox.optimizers import gradient_descent
+
+
+def falling(k):
+    """A schedule above and below 1, about which these methods mean their rate."""
+    return 8 * halving(k)
 
 
 def dog(x, losses, learning_rate=1.0, init_step=("heuristic", 1e-6), eps=1e-8, weight_decay=None):
@@ -127,12 +132,12 @@ def mechanize(x, losses, base_optimizer, weight_decay=1e-2, eps=1e-8, s_init=1e-
 
 PAGES = {
     "dog": [
-        (dog, {"learning_rate": halving, "init_step": ("heuristic", 1e-2), "weight_decay": 0.1}),
+        (dog, {"learning_rate": falling, "init_step": ("heuristic", 1e-2), "weight_decay": 0.1}),
         (dog, {"init_step": ("distance", 0.4), "eps": 0.1}),
         (dog, {"init_step": ("learning_rate", 0.03)}),
     ],
     "dowg": [
-        (dowg, {"learning_rate": halving, "weight_decay": 0.1}),
+        (dowg, {"learning_rate": falling, "weight_decay": 0.1}),
         (dowg, {"init_estim_sq_dist": 0.2, "eps": 0.03}),
     ],
     "cocob": [
@@ -140,12 +145,12 @@ PAGES = {
         (cocob, {"alpha": 8.0, "eps": 0.3}),
     ],
     "dadapt_adamw": [
-        (dadapt_adamw, {"learning_rate": halving, "betas": (0.8, 0.9), "estim_lr0": 0.01, "weight_decay": 0.1}),
-        (dadapt_adamw, {"eps": 0.01, "estim_lr0": 0.1}),
+        (dadapt_adamw, {"learning_rate": falling, "betas": (0.8, 0.9), "estim_lr0": 0.01, "weight_decay": 0.1}),
+        (dadapt_adamw, {"learning_rate": 5.0, "eps": 0.01, "estim_lr0": 0.01}),
     ],
     "prodigy": [
-        (prodigy, {"learning_rate": halving, "betas": (0.8, 0.9), "estim_lr0": 0.01, "weight_decay": 0.1}),
-        (prodigy, {"beta3": 0.7, "eps": 0.01, "estim_lr0": 0.1, "estim_lr_coef": 0.5, "safeguard_warmup": True}),
+        (prodigy, {"learning_rate": falling, "betas": (0.8, 0.9), "estim_lr0": 0.01, "weight_decay": 0.1}),
+        (prodigy, {"beta3": 0.7, "eps": 0.01, "estim_lr0": 0.1, "estim_lr_coef": 5.0, "safeguard_warmup": True}),
     ],
     "mechanize": [
         (mechanize, {"base_optimizer": functools.partial(gradient_descent, 0.1), "s_init": 0.01}),
