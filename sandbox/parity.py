@@ -71,7 +71,7 @@ def twin(name: str) -> tuple[Callable[..., Any], str]:
 
     if name in TWINS:
         return TWINS[name](optax)
-    module = optax if hasattr(optax, name) else optax.contrib
+    module = optax.contrib if hasattr(optax.contrib, name) else optax
     return getattr(module, name), name
 
 

@@ -102,7 +102,7 @@ def keep_validation(rows: Sequence[Any], folder: Path) -> Path:
         figure, ax = plt.subplots(figsize=(max(6.4, 0.19 * len(rows)), 4.2))
         agreement(ax, worst, parity.TOLERANCE)
     caption = (
-        f"The largest relative deviation of an update or a parameter from Optax, over trajectories of {parity.STEPS} "
+        f"The largest relative deviation of an update or a parameter from Optax over trajectories of {parity.STEPS} "
         f"steps in double precision on {len(parity.CURVES)} losses, at {len(rows)} optimizers' settings; the dashed "
         "line is what is allowed. Seeds are fixed by the number of the setting."
     )

@@ -145,3 +145,23 @@ def test_numbers_inside_pairs_can_be_traced(make, values, x64):
 def test_an_unknown_first_step_is_refused():
     with pytest.raises(ValueError, match=r"dog: init_step was \('far', 0.1\); expected a pair of one of distance, "):
         optimizers.dog(init_step=("far", 0.1))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [*(make() for make in ANCHORED.values()), optimizers.dadapt_adamw(), optimizers.momo(), optimizers.momo_adam()],
+)
+def test_turned_complex_numbers_go_the_same_path_turned(optimizer, x64):
+    """|g|² and the real part of ⟨g, x⟩ are all that is measured, so the direction of the real axis does not matter."""
+    goal, turn = jnp.array([1.0 + 2.0j, -0.5j]), jnp.exp(0.7j)
+
+    def last(turn):
+        x = turn * jnp.array([0.3 - 1.0j, 1.0 + 0.0j])
+        state = optimizer.init(x)
+        for _ in range(4):
+            g = x - turn * goal
+            u, state = optimizer.update(g, state, x, value=jnp.sum(jnp.abs(g) ** 2) / 2)
+            x = x + u
+        return x
+
+    np.testing.assert_allclose(last(turn), turn * last(1.0), rtol=1e-12)

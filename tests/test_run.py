@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from sandbox import optimizers, problems
+from sandbox import optimizers, problems, tree
 from sandbox.data.batches import epochs, with_replacement
 from sandbox.engine import full_loss, run, solve
 from sandbox.problems import Problem
@@ -225,3 +225,16 @@ def test_any_whole_number_counts_steps(number, key):
 def test_what_is_no_whole_number_counts_none(name, number, key):
     with pytest.raises(ValueError, match=f"{name}=.*whole number from 1 up"):
         run(noisy_line(), optimizers.sgd(0.1), **{"steps": 6, name: number}, key=key)
+
+
+def test_private_descent_that_neither_clips_nor_adds_noise_is_descent(x64):
+    """Of single examples' gradients the mean is the gradient; clipped to length C, no step is longer than η C."""
+    problem, key = problems.breast_cancer_logistic(), jax.random.key(0)
+    free = run(problem, optimizers.dpsgd(0.1, 1e9, 0.0, seed=0), steps=20, batch_size=16, key=key)
+    plain = run(problem, optimizers.sgd(0.1), steps=20, batch_size=16, key=key)
+    np.testing.assert_allclose(free.trace["loss"], plain.trace["loss"], rtol=1e-12)
+    step = lambda info: {"step": tree.norm(info.updates)}
+    clipped = run(problem, optimizers.dpsgd(0.1, 0.01, 0.0, seed=0), steps=20, batch_size=16, key=key, record=step)
+    assert (clipped.trace["step"] <= 0.1 * 0.01 * (1 + 1e-12)).all()
+    with pytest.raises(ValueError, match="bowl has no data, and this optimizer needs the gradients of single examples"):
+        run(problems.bowl(), optimizers.dpsgd(0.1, 1.0, 0.0, seed=0), steps=1, key=key)

@@ -121,13 +121,22 @@ def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple
     def gradient(params: Params, *_: Any) -> Params:
         return jax.tree.map(jnp.conj, jax.grad(objective)(params))
 
+    def examples() -> Params:
+        if batch is None:
+            raise ValueError(f"{problem.name} has no data, and this optimizer needs the gradients of single examples")
+        one = lambda example: gradient_on(jax.tree.map(lambda a: a[None], example))
+        return jax.vmap(one)(batch)
+
+    def gradient_on(batch: Batch) -> Params:
+        return jax.tree.map(jnp.conj, jax.grad(problem.objective)(params, batch, noise))
+
     # The conjugate: of complex parameters, the direction of steepest ascent.
     value, smooth = jax.value_and_grad(problem.loss)(params, batch, noise)
     smooth = grads = jax.tree.map(jnp.conj, smooth)
     if problem.penalty is not None:
         penalty, more = jax.value_and_grad(problem.penalty.value)(params)
         value, grads = value + penalty, jax.tree.map(lambda g, h: g + jnp.conj(h), smooth, more)
-    functions = {"value_fn": objective, "obj_fn": objective, "grad_fn": gradient}
+    functions = {"value_fn": objective, "obj_fn": objective, "grad_fn": gradient, "example_grads": examples}
     return value, grads, {"value": value, "grad": grads, "smooth_grad": smooth, **functions}
 
 

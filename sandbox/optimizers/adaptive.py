@@ -180,8 +180,7 @@ def madgrad(
     eps = stabiliser(eps)
 
     def init(x):
-        zero = jnp.zeros_like(x)
-        return Duals(jnp.zeros_like(x, dtype=real_dtype(x)), zero, jnp.array(x))
+        return Duals(jnp.zeros_like(x, dtype=real_dtype(x)), jnp.zeros_like(x), jnp.array(x))
 
     def update(t, g, memory, x, decays):
         g = g + decay(weight_decay, t, x, decays)

@@ -228,13 +228,15 @@ def differentially_private_aggregate(
     g = (Σ gᵢ + ξ) / n                           ξ ~ N(0, σ² C²)
 
     C is `l2_norm_clip`, σ `noise_multiplier`, `key` as in `noisy_sgd`. The updates are g, without a rate and without
-    a sign: what follows in a `chain` descends. Raises ValueError for gradients that are not those of single examples.
+    a sign: what follows in a `chain` descends. The extra argument example_grads, as `run` gives it, makes the gᵢ of a
+    batch; without it the gradients must be stacked already. Raises ValueError where they are not.
     """
 
     def init(params):
         return Noise(_random_key(key, seed))
 
-    def update(t, g, memory, x):
+    def update(t, g, memory, x, *, example_grads=None):
+        g = g if example_grads is None else example_grads()
         n = _examples(g, x)
         norms = jnp.sqrt(jax.vmap(tree.squared_norm, axis_size=n)(g))
         shrinkage = jnp.minimum(1, l2_norm_clip / jnp.where(norms > 0, norms, 1))
@@ -257,7 +259,8 @@ def dpsgd(
 ) -> Optimizer:
     """DP-SGD (Abadi et al. 2016, Algorithm 1): `sgd` on what `differentially_private_aggregate` lets it see.
 
-    It takes the gradients of single examples, stacked along the first axis of every leaf, as jax.vmap gives them.
+    In `run` it sees single examples by itself; elsewhere it takes their gradients, stacked along the first axis of
+    every leaf, as jax.vmap gives them.
     """
     private = differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed)
     return chain(private, sgd(learning_rate, momentum, nesterov))

@@ -1,6 +1,6 @@
 """Methods that see a leaf, say the weights of one layer, by its norm."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -16,16 +16,9 @@ from sandbox.optimizers.base import (
     stabiliser,
 )
 from sandbox.optimizers.gradient import Nothing, Trace
-from sandbox.optimizers.moments import adam_direction, from_zero
+from sandbox.optimizers.moments import Moments, adam_direction, from_zero
 from sandbox.tree import abs2
 from sandbox.types import Array, Scalar, Schedule
-
-
-class LayerMoments(NamedTuple):
-    """A decaying sum of scaled gradients, mu, and of each leaf the moving average of its gradient's squared norm."""
-
-    mu: Array
-    nu: Array
 
 
 @factory
@@ -122,13 +115,13 @@ def novograd(
     b1, b2, eps = decay_rate(b1), decay_rate(b2), stabiliser(eps)
 
     def init(x):
-        return LayerMoments(jnp.zeros_like(x), jnp.zeros((), real_dtype(x)))
+        return Moments(jnp.zeros_like(x), jnp.zeros((), real_dtype(x)))
 
     def update(t, g, memory, x, decays):
         square = jnp.sum(abs2(g))
         nu = jnp.where(t > 1, b2 * memory.nu + (1 - b2) * square, square)
         mu = b1 * memory.mu + g / (jnp.sqrt(nu + eps_root) + eps) + decay(weight_decay, t, x, decays)
-        return -at(learning_rate, t) * mu, LayerMoments(mu, nu)
+        return -at(learning_rate, t) * mu, Moments(mu, nu)
 
     return leafwise(init, update, masks=(None,))
 

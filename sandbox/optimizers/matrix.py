@@ -22,7 +22,7 @@ from sandbox.optimizers.base import (
     treewise,
 )
 from sandbox.optimizers.gradient import Nothing
-from sandbox.optimizers.moments import Moments, adam, adam_direction, from_zero
+from sandbox.optimizers.moments import Moments, adam, adam_direction, first, from_zero
 from sandbox.tree import abs2
 from sandbox.types import Array, Params, Scalar, Schedule
 
@@ -92,21 +92,18 @@ def muon(
     """
     coefficients, scaled = _coefficients(ns_coeffs, ns_steps), _preconditioning(preconditioning)
     beta, eps = decay_rate(beta), stabiliser(eps)
-    init_adam = from_zero(mu_dtype)
     direction = adam_direction(adam_b1, adam_b2, eps, adam_eps_root, nesterov)
     adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
 
     def init(x, axes):
-        return init_adam(x) if axes is None else Moments(mu=jnp.zeros_like(x, dtype=mu_dtype), nu=None)
+        return from_zero(mu_dtype)(x) if axes is None else Moments(mu=jnp.zeros_like(x, dtype=mu_dtype), nu=None)
 
     def update(t, g, memory, x, axes, decays):
         if axes is None:
             d, memory = direction(t, g, memory)
             return -at(adam_rate, t) * (d + decay(adam_weight_decay, t, x, True)), memory
         mu = beta * memory.mu + (1 - beta) * g
-        m_hat = mu / (1 - beta**t)
-        if nesterov:
-            m_hat = beta * mu / (1 - beta ** (t + 1)) + (1 - beta) * g / (1 - beta**t)
+        m_hat = first(mu, g, beta, t, nesterov)
         o = _unfolded(_orthogonal(_folded(m_hat, axes), coefficients, scaled, eps), axes, g.shape)
         if adaptive:
             o = jnp.vdot(m_hat, o) * o

@@ -24,6 +24,7 @@ from sandbox.optimizers.base import (
     treewise,
 )
 from sandbox.optimizers.line_search import zoom
+from sandbox.optimizers.moments import corrected
 from sandbox.tree import abs2
 from sandbox.types import Array, Key, Params, Scalar, Schedule
 
@@ -125,7 +126,7 @@ def sophia(
     def update(t, g, memory, x, **extra):
         x = required(x)
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, memory.mu, g)
-        u = jax.tree.map(lambda m, h: m / (1 - b1**t) / jnp.maximum(gamma * h, eps), mu, memory.nu)
+        u = jax.tree.map(lambda m, h: corrected(m, b1, t) / jnp.maximum(gamma * h, eps), mu, memory.nu)
         if clip_threshold is not None:
             if verbose and print_win_rate_every_n_steps:
                 _tell_win_rate(t, u, clip_threshold, print_win_rate_every_n_steps)

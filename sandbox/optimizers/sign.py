@@ -70,9 +70,7 @@ def lion(
 
     d = sign(β₁ m + (1 − β₁) g)                  sign(0) = 0
     m ← β₂ m + (1 − β₂) g
-    x ← x − η (d + λ x)
-
-    λ and `mask` as in AdamW.
+    x ← x − η (d + λ x)                          λ and `mask` as in AdamW
     """
     b1, b2 = decay_rate(b1), decay_rate(b2)
 

@@ -104,7 +104,7 @@ MUTANTS = {  # name: {mistake: (right, wrong)}
     "split_real_and_imaginary": {
         "not split": ("if jnp.iscomplexobj(z) else z, values)", "if False else z, values)"),
         "imaginary part forgotten": ("Pair(jnp.real(z), jnp.imag(z))", "Pair(jnp.real(z), 0 * jnp.imag(z))"),
-        "params not split": ("_pairs(params), told)", "params, told)"),
+        "gradients for params": ("_pairs(params), told)", "_pairs(grads), told)"),
         "conjugated": ("jax.lax.complex(*x)", "jnp.conj(jax.lax.complex(*x))"),
         "parts swapped": ("jax.lax.complex(*x)", "jax.lax.complex(x[1], x[0])"),
     },
