@@ -116,7 +116,7 @@ def keep_validation(rows: Sequence[Any], folder: Path) -> Path:
         about={
             "title": "Is each optimizer what its paper says?",
             "question": "Does every optimizer, written from its paper, take the same steps as an independent one?",
-            "prediction": "The same to rounding, other than where Optax departs from the paper; those terms are listed.",
+            "prediction": "The same to rounding, but for terms where Optax departs from the paper; they are listed.",
             "found": f"{sum(row.passed for row in rows)} of {len(rows)} agree, keep dtypes, and take traced arguments.",
         },
     )

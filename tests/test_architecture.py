@@ -66,7 +66,7 @@ def test_file(path):
         assert not {(mine, other) for other in inner(path)} & FORBIDDEN
     if mine in MATHEMATICS:
         assert not {name.split(".")[0] for name in imports(path)} & {"os", "json", "time", "matplotlib"}
-    if path.name != "parity.py":
+    if mine != "parity":
         records = {"GradientTransformationExtraArgs", "with_extra_args_support", "MaskedNode", "ScheduleFreeState"}
         assert {name.rpartition(".")[2] for name in imports(path) if name.startswith("optax")} <= records | {
             "optax",

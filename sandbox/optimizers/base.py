@@ -54,8 +54,8 @@ def leafwise(
         xs, structure = _flatten(params)
         parts = _parts(roles, params, structure)
         with jax.numpy_dtype_promotion("standard"):
-            rows = zip(xs, parts, strict=True)
-            memories = [None if x is None else jax.tree.map(_strong, init(_array(x), *part)) for x, part in rows]
+            pairs = zip(xs, parts, strict=True)
+            memories = [None if x is None else jax.tree.map(_strong, init(_array(x), *part)) for x, part in pairs]
             example = next((m for m in memories if m is not None), None)
             kind: Any = type(init(jnp.zeros(()), *([] if roles is None else [None])) if example is None else example)
         rows = [kind(*[None] * len(kind._fields)) if m is None else m for m in memories]

@@ -1,0 +1,107 @@
+"""The verdict on each optimizer: what `sandbox validate` prints."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sandbox import tree
+from sandbox.optimizers import catalogue
+from sandbox.optimizers.base import Optimizer
+from sandbox.parity.cases import settings
+from sandbox.parity.trajectories import CURVES, SHAPES, _distance, advance, deviation
+from sandbox.parity.twins import twin
+from sandbox.types import Array, Params
+
+TOLERANCE = 1e-9  # relative, in float64: room for another order of rounding, none for another formula
+DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+
+
+class Row(NamedTuple):
+    """The verdict on one optimizer."""
+
+    name: str
+    paper: str
+    twin: str
+    cases: int
+    worst: float  # the largest relative deviation of an update or a parameter, over all cases and steps
+    dtypes: bool  # updates keep the gradient's dtype, the state its own, and zero gradients are harmless
+    traced: bool  # every float hyper-parameter may be a tracer, and the trajectory stays the same
+    deviations: str
+    passed: bool
+
+
+def validate(names: Iterable[str] | None = None) -> list[Row]:
+    """A row for each of the named optimizers, or for all. Raises ValueError for an unknown name."""
+    return list(rows(names))
+
+
+def rows(names: Iterable[str] | None = None) -> Iterator[Row]:
+    """The rows of `validate`, one after the other as they are ready."""
+    chosen = catalogue.names() if names is None else list(names)
+    entries = [catalogue.find(name) for name in chosen]
+    return (_row(name, entry) for name, entry in zip(chosen, entries, strict=True))
+
+
+def _row(name: str, entry: catalogue.Entry) -> Row:
+    with jax.enable_x64(True):
+        other, twin_name = twin(name)
+        cases = settings(name)
+        far = lambda seed, kw: deviation(entry.factory(**kw), other(**kw), entry.needs, seed, compiled=entry.compiled)
+        distances = [far(seed, kw) for seed, kw in enumerate(cases)]
+        kinds = [dtype for dtype in DTYPES if entry.complex or "complex" not in dtype]
+        dtypes = all(keeps_dtypes(entry.factory(**entry.example), dtype, entry.needs) for dtype in kinds)
+        traced = all(traces(entry.factory, kw, entry.needs) for kw in cases[1:3])
+    worst = max(distances)
+    passed = worst <= TOLERANCE and dtypes and traced
+    count = len(cases) * len(CURVES)
+    return Row(name, entry.paper, twin_name, count, worst, dtypes, traced, entry.deviations, passed)
+
+
+def keeps_dtypes(optimizer: Optimizer, dtype: str, needs: tuple = ()) -> bool:
+    """Updates have the gradient's dtype, the state never changes its type, and a zero gradient gives finite updates."""
+    params = {"bias": jnp.ones(SHAPES["bias"], dtype)}
+    flat = jax.tree_util.Partial(lambda p: 0 * jnp.sum(jnp.real(p["bias"])).astype(jnp.float32))
+    step = lambda state: advance(optimizer, flat, state, params, needs)
+    state = optimizer.init(params)
+    updates, after = jax.eval_shape(step, state)
+    kept = _types(updates) == _types(params) and _types(after) == _types(state)
+    return kept and bool(tree.all_finite(step(state)[0]))
+
+
+def traces(factory: Callable[..., Optimizer], settings: dict[str, Any], needs: tuple = ()) -> bool:
+    """Whether the trajectory is the same when every float hyper-parameter, given or default, is a tracer."""
+    defaults = {n: p.default for n, p in inspect.signature(factory).parameters.items() if p.default is not p.empty}
+    arguments = {**defaults, **settings}
+    floats = {n: value for n, value in arguments.items() if isinstance(value, float)}
+    static = {n: value for n, value in arguments.items() if n not in floats}
+    losses = [jax.tree_util.Partial(loss) for loss in (_bowl, _valley)]
+
+    def last(floats: dict[str, Any]) -> Params:
+        optimizer = factory(**static, **floats)
+        x = {"x": jnp.array([0.5, -2.0])}
+        state = optimizer.init(x)
+        for loss in losses:
+            updates, state = advance(optimizer, loss, state, x, needs)
+            x = tree.add(x, updates)
+        return x
+
+    try:
+        traced = jax.vmap(last, axis_size=1)(jax.tree.map(lambda value: jnp.asarray(value)[None], floats))
+    except jax.errors.ConcretizationTypeError:
+        return False
+    return _distance(traced["x"][0], last(floats)["x"]) <= TOLERANCE
+
+
+def _bowl(p: Params) -> Array:
+    return jnp.sum(p["x"] ** 2)
+
+
+def _valley(p: Params) -> Array:
+    return (p["x"][1] - 0.1) ** 2
+
+
+def _types(values: Any) -> list[tuple]:
+    return [(x.shape, x.dtype, getattr(x, "weak_type", False)) for x in jax.tree.leaves(values)]
