@@ -91,7 +91,7 @@ def backtracking(
 
     def search(line, last):
         origin = line.origin
-        eta = jnp.minimum(increase_factor * last, max_learning_rate).astype(last.dtype)
+        eta = jnp.fmin(increase_factor * last, max_learning_rate).astype(last.dtype)  # η_max also where it is ∞ · 0
 
         def rejected(carry):
             tries, _, _, error = carry
@@ -108,7 +108,7 @@ def backtracking(
         tries, eta, value, error = jax.lax.while_loop(rejected, shrunk, first)
         if verbose:
             _tell("backtracking", error > atol, eta, (error, 0.0), origin)
-        eta, value = tree.where(jnp.isinf(error), (0 * eta, origin.value), (eta, value))
+        eta, value = tree.where(jnp.isinf(error), (jnp.zeros_like(eta), origin.value), (eta, value))
         return Searched(eta, value, line.point(eta)[1] if store_grad else None, Info(tries, error))
 
     return _scaled(init, search)
