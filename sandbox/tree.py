@@ -58,7 +58,7 @@ def widen(x: Array) -> Array:
 
 def abs2(x: Array) -> Array:
     """|x|², also of complex numbers."""
-    return jnp.real(x * jnp.conj(x))
+    return jnp.real(x * jnp.conj(x)) if jnp.iscomplexobj(x) else x * x
 
 
 def _total(terms: list[Array]) -> Array:

@@ -98,6 +98,12 @@ def test_what_is_needed_is_asked_for(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_arguments_of_update_go_by_optax_s_names(name):
+    order = list(inspect.signature(example(name).update).parameters)
+    assert order[:3] == list(inspect.signature(optax.adam(0.1).update).parameters)[:3] == ["updates", "state", "params"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_state_can_be_pickled(name):
     state = example(name).init({"w": jnp.ones((2, 3))})
     copy = pickle.loads(pickle.dumps(state))

@@ -119,11 +119,11 @@ def rmsprop(
 
     def update(t, g, memory, x):
         nu = beta * memory.nu + (1 - beta) * abs2(g)
-        correction = 1 - beta**t if bias_correction else 1
-        mu, spread = None, nu / correction
+        corrected = lambda average: average / (1 - beta**t) if bias_correction else average
+        mu, spread = None, corrected(nu)
         if centered:
             mu = beta * memory.mu + (1 - beta) * g
-            spread = spread - abs2(mu / correction)
+            spread = jnp.maximum(spread - abs2(corrected(mu)), 0)  # which rounding may have made negative
         u = -at(learning_rate, t) * _rescale(spread, eps, eps_in_sqrt) * g
         if momentum is None:
             return u, Scales(nu, mu)
@@ -276,11 +276,8 @@ def adafactor(
 
 
 def _rescale(spread: Array, eps: Scalar, eps_in_sqrt: bool) -> Array:
-    """1 / √(spread + ε), or 1 / (√spread + ε); a variance that rounding has made negative counts as 0."""
-    if eps_in_sqrt:
-        inside = spread + eps
-        return jax.lax.rsqrt(jnp.where(inside > 0, inside, eps))
-    return 1 / (jnp.sqrt(jnp.maximum(spread, 0)) + eps)
+    """1 / √(spread + ε), or 1 / (√spread + ε)."""
+    return jax.lax.rsqrt(spread + eps) if eps_in_sqrt else 1 / (jnp.sqrt(spread) + eps)
 
 
 def _large_axes(shape: tuple[int, ...], factored: bool, least: int) -> tuple[int, int] | None:

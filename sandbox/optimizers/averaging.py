@@ -212,14 +212,18 @@ def eval_params(state: Any, params: Params) -> Params:
     """Where to evaluate: the params themselves, but the average of a method that averages.
 
     Schedule-free methods step at y = (1 − β₁) z + β₁ x and keep z, so x = (y − (1 − β₁) z) / β₁; at β₁ = 0, y is z
-    and knows nothing of x: y is returned. Of lookahead it is the slow weights. Such a state, ours or Optax's, is found
-    anywhere inside `state`, also where it holds a part of the params only.
+    and knows nothing of x: y is returned. Of lookahead it is the slow weights, of sharpness-aware minimization where
+    the climb began. Such a state, ours or Optax's, is found anywhere inside `state`, also where it holds a part of the
+    params only.
     """
-    for node in jax.tree.leaves(state, is_leaf=lambda node: _averages(node) or _looks_ahead(node)):
+    known = lambda node: _averages(node) or _looks_ahead(node) or _climbs(node)
+    for node in jax.tree.leaves(state, is_leaf=known):
         if _averages(node):
             params = _own(functools.partial(_average, widen(jnp.asarray(node.b1))), node.z, params)
         elif _looks_ahead(node):
             params = _slow(node, params)
+        elif _climbs(node) and node.cache is not None:
+            params = _own(functools.partial(jnp.where, node.steps_since_sync > 0), node.cache, params)
     return params
 
 
@@ -231,6 +235,11 @@ def _averages(node: Any) -> bool:
 def _looks_ahead(node: Any) -> bool:
     """Whether this is the state of lookahead."""
     return {"fast_state", "steps_since_sync"} <= set(getattr(node, "_fields", ()))
+
+
+def _climbs(node: Any) -> bool:
+    """Whether this is the state of sharpness-aware minimization."""
+    return {"adv_state", "cache"} <= set(getattr(node, "_fields", ()))
 
 
 def _is_pair(params: Any) -> bool:

@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections import Counter, namedtuple
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, get_args
+from typing import Any, NamedTuple, ParamSpec, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +106,7 @@ def treewise(init: Callable, update: Callable, step_size: Scalar | Schedule | No
         given = {p.name: needed(extra, p.name) for p in named if p.name in extra or p.default is p.empty}
         wanted = extra if takes_all else given
         t, memory = next_count(state.count), state.memory(*state[1:])
+        grads = jax.tree.map(_array, grads)
         wide = lambda tree: jax.tree.map(lambda x: _wide(_array(x)), tree)
         with jax.numpy_dtype_promotion("standard"):
             u, new = update(t, wide(grads), wide(memory), wide(params), **wanted)
@@ -146,11 +147,17 @@ def chain(*optimizers: Optimizer) -> Optimizer:
 
 
 def transformation(init: Callable, update: Callable, step_size: Scalar | Schedule | None = None) -> Optimizer:
-    """(init, update) as the record that Optax and its wrappers take, with a note of the step size."""
+    """(init, update) as the record that Optax and its wrappers take, with a note of the step size.
+
+    What comes in are the gradients, or what an optimizer before this one in a chain has made of them: `updates`.
+    """
     from optax import GradientTransformationExtraArgs
 
-    update.step_size = step_size  # type: ignore[attr-defined]
-    return GradientTransformationExtraArgs(init, update)
+    def updated(updates: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
+        return update(updates, state, params, **extra)
+
+    updated.step_size = step_size  # type: ignore[attr-defined]
+    return GradientTransformationExtraArgs(init, updated)
 
 
 def decay_rate(b: Any) -> Scalar:
@@ -271,8 +278,17 @@ def checked(optimizer: Any) -> Any:
     raise ValueError(f"{given} is not an optimizer; expected one with init and update, such as optimizers.adam(1e-3)")
 
 
+class Later(NamedTuple):
+    """An optimizer to be made where it is needed, as a default is: importing makes nothing, and no wrapper takes it for
+    a schedule, as optax.inject_hyperparams takes every function."""
+
+    make: Callable[[], Optimizer]
+
+
 def made(maker: Any) -> Any:
     """The optimizer that a function without arguments makes; an optimizer is itself."""
+    if isinstance(maker, Later):
+        return maker.make()
     return maker() if callable(maker) else checked(maker)
 
 

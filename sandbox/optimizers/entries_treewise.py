@@ -267,7 +267,7 @@ WRAPPERS = {
         "no paper: ℂ as ℝ²",
         {"inner": functools.partial(moments.adam, 0.01)},
         variants=({"inner": functools.partial(layerwise.lars, 1.0)},),
-        needs=("params", "complex"),
+        needs=("complex",),
         deviations="hands on extra arguments, those that hold parameters or take them in pairs",
     ),
     "sam": Entry(
@@ -281,6 +281,7 @@ WRAPPERS = {
             {"optimizer": functools.partial(moments.adamw, 0.1, weight_decay=0.5)},
         ),
         needs=("params", "grad_fn"),
+        compiled=True,
         deviations="with a sync_period of 1 the optimizer itself, where Optax starts a step late",
     ),
 }

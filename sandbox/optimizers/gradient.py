@@ -150,8 +150,8 @@ def optimistic_gradient_descent(
         return Previous(jnp.zeros_like(x))
 
     def update(t, g, memory, x):
-        change = jnp.where(t > 1, g - memory.previous_gradient, 0)
-        return -at(learning_rate, t) * (at(alpha, t) * g + at(beta, t) * change), Previous(g)
+        before, a, b = jnp.where(t > 1, memory.previous_gradient, g), at(alpha, t), at(beta, t)
+        return -at(learning_rate, t) * ((a + b) * g - b * before), Previous(g)
 
     return leafwise(init, update, lambda count: at(learning_rate, count + 1) * at(alpha, count + 1))
 

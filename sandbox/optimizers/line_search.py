@@ -16,9 +16,9 @@ from sandbox.types import Array, Params, Scalar
 class Info(NamedTuple):
     """How a search went: how many steps it tried, and by how much the last one missed each condition; 0 is met."""
 
-    num_linesearch_steps: Array
-    decrease_error: Array
-    curvature_error: Array | None = None
+    num_linesearch_steps: Scalar
+    decrease_error: Scalar
+    curvature_error: Scalar | None = None
 
 
 class Searched(NamedTuple):
@@ -144,19 +144,12 @@ def zoom(
     def init(params):
         return _unsearched(params, True, Info(0, jnp.inf, jnp.inf))
 
-    def errors(point, origin):
-        decrease = point.value - origin.value - slope_rtol * point.step * origin.slope
-        if approx_dec_rtol is not None:
-            rise = point.value - origin.value - approx_dec_rtol * jnp.abs(origin.value)
-            decrease = jnp.minimum(decrease, jnp.maximum(point.slope - (2 * slope_rtol - 1) * origin.slope, rise))
-        return _excess(decrease), _excess(jnp.abs(point.slope) - curv_rtol * jnp.abs(origin.slope))
-
     def tried(line, first, s):
         grown = jnp.where(s.tries == 0, first, increase_factor * s.low.step)
         longest = jnp.inf if max_learning_rate is None else max_learning_rate
         eta = jnp.where(s.bracketed, _interpolated(s.low, s.high, s.third), jnp.minimum(grown, longest))
         point, grad = line.point(eta.astype(first.dtype))
-        decrease, curvature = errors(point, line.origin)
+        decrease, curvature = _missed(point, line.origin, slope_rtol, curv_rtol, approx_dec_rtol)
         low, high, third, bracketed = _narrowed(s, point, decrease)
         better = (decrease <= tol) & (~s.bracketed | (point.value < s.safe.value))
         safe, safe_grad = tree.where(better, (point, grad), (s.safe, s.safe_grad))
@@ -169,7 +162,8 @@ def zoom(
     def search(line, last):
         first = last if initial_guess_strategy == "keep" else jnp.ones_like(last)
         never, miss, here = jnp.asarray(False), jnp.full_like(last, jnp.inf), (line.origin, line.grad)
-        s = Search(jnp.int32(0), *here, (miss, miss), *[line.origin] * 3, *here, never, never, never)
+        ends = (line.origin, line.origin, line.origin)
+        s = Search(jnp.int32(0), *here, (miss, miss), *ends, *here, never, never, never)
         s = jax.lax.while_loop(lambda s: ~(s.done | s.failed), lambda s: _typed(tried(line, first, s), s), s)
         if verbose:
             _tell("zoom", jnp.maximum(*s.error) > tol, s.point.step, s.error, line.origin)
@@ -261,10 +255,21 @@ def _scaled(init: Callable, search: Callable) -> Optimizer:
 def _unsearched(params: Params, store_grad: bool, info: Info) -> Searched:
     """The state before the first search: an infinite value says that nothing is known."""
     number = jnp.result_type(jnp.float32, *[real_dtype(x) for x in jax.tree.leaves(params)])
-    tries, *errors = [None if n is None else jnp.asarray(n, number) for n in info]
-    info = Info(tries.astype(jnp.int32), *errors)
+    tries, *errors = (None if n is None else jnp.asarray(n, number) for n in info)
+    info = Info(jnp.asarray(tries, jnp.int32), *errors)  # type: ignore[arg-type]
     grad = tree.zeros_like(params) if store_grad else None
     return Searched(jnp.ones((), number), jnp.full((), jnp.inf, number), grad, info)
+
+
+def _missed(
+    point: Point, origin: Point, slope_rtol: Scalar, curv_rtol: Scalar, approx_dec_rtol: Scalar | None
+) -> tuple[Array, Array]:
+    """By how much the point misses the decrease, be it the approximate one, and the little slope."""
+    decrease = point.value - origin.value - slope_rtol * point.step * origin.slope
+    if approx_dec_rtol is not None:
+        rise = point.value - origin.value - approx_dec_rtol * jnp.abs(origin.value)
+        decrease = jnp.minimum(decrease, jnp.maximum(point.slope - (2 * slope_rtol - 1) * origin.slope, rise))
+    return _excess(decrease), _excess(jnp.abs(point.slope) - curv_rtol * jnp.abs(origin.slope))
 
 
 def _excess(gap: Array) -> Array:
@@ -273,7 +278,7 @@ def _excess(gap: Array) -> Array:
 
 
 def _typed(values: Any, like: Any) -> Any:
-    return jax.tree.map(lambda x, y: jnp.asarray(x, y.dtype), values, like)
+    return jax.tree.map(lambda x, y: jnp.asarray(x, jnp.asarray(y).dtype), values, like)
 
 
 def _tell(name: str, failed: Array, eta: Array, error: tuple, origin: Point) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +144,7 @@ def galore(
     inner = adam(-1.0) if base_optimizer is None else made(base_optimizer)
 
     def matrices(values):
-        xs, structure = jax.tree.flatten(values)
+        xs, structure = jax.tree.leaves(values), cast(Any, jax.tree.structure(values))
         axes = structure.flatten_up_to(_axes(weight_dimension_numbers, values, all_matrices=False))
         return [_folded(x, a) for x, a in zip(xs, axes, strict=True)], axes, structure
 

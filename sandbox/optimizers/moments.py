@@ -16,7 +16,7 @@ class Moments(NamedTuple):
     """Moving averages of the gradient, mu, and of its square or what stands in its place, nu."""
 
     mu: Array
-    nu: Array
+    nu: Array | None
 
 
 class PeakedMoments(NamedTuple):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from sandbox import tree
 from sandbox.optimizers.base import (
+    Later,
     Optimizer,
     advance,
     at,
@@ -28,7 +29,7 @@ from sandbox.optimizers.moments import corrected
 from sandbox.tree import abs2
 from sandbox.types import Array, Key, Params, Scalar, Schedule
 
-WOLFE = functools.partial(zoom, max_linesearch_steps=20, initial_guess_strategy="one")
+WOLFE = Later(functools.partial(zoom, max_linesearch_steps=20, initial_guess_strategy="one"))
 
 
 class Estimator(NamedTuple):
@@ -70,11 +71,11 @@ def hutchinson_estimator_diag_hessian(random_seed: Key | None = None) -> Optimiz
 
     def update(grads, state, params=None, **extra):
         f = needed(extra, "obj_fn")
-        xs, structure = jax.tree.flatten(required(params))
+        xs = jax.tree.leaves(required(params))
         key, signs_key = jax.random.split(state.key)
         keys = jax.random.split(signs_key, len(xs))
         z = [jax.random.rademacher(k, x.shape, jnp.float32).astype(x.dtype) for k, x in zip(keys, xs, strict=True)]
-        z = structure.unflatten(z)
+        z = jax.tree.unflatten(jax.tree.structure(params), z)
         _, hz = jax.jvp(jax.grad(f), (params,), (z,))
         return jax.tree.map(jnp.multiply, z, hz), Estimator(key)
 
@@ -85,6 +86,9 @@ def hutchinson_estimator_diag_hessian(random_seed: Key | None = None) -> Optimiz
 def squared_gradients() -> Optimizer:
     """The diagonal of the empirical Fisher matrix, g ∘ g: an estimator for `sophia` that needs no second derivative."""
     return transformation(lambda params: (), lambda grads, state, params=None, **extra: (jax.tree.map(abs2, grads), ()))
+
+
+HUTCHINSON = Later(hutchinson_estimator_diag_hessian)
 
 
 @factory
@@ -98,7 +102,7 @@ def sophia(
     gamma: Scalar = 0.01,
     clip_threshold: Scalar | None = 1.0,
     update_interval: int = 10,
-    hessian_diagonal_fn: Any = hutchinson_estimator_diag_hessian,
+    hessian_diagonal_fn: Any = HUTCHINSON,
     mu_dtype: Any | None = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: int = 0,
@@ -180,16 +184,17 @@ def lbfgs(
         sy, yy = _real_dot(s, y), tree.squared_norm(y)
         rho, newest = _ratio(1.0, sy, 0.0), (t - 2) % memory_size
         rings = (memory.diff_params_memory, memory.diff_updates_memory, memory.weights_memory)
-        kept = jax.tree.map(lambda ring, new: ring.at[newest].set(new.astype(ring.dtype)), rings, (s, y, rho))
-        gamma = 1.0
+        put = lambda ring, new: ring.at[newest].set(new.astype(ring.dtype))
+        ss, ys, weights = jax.tree.map(put, rings, (s, y, rho))
+        gamma: Any = 1.0
         if scale_init_precond:
             gamma = jnp.where(t > 1, _ratio(sy, yy, 1.0), 1 / jnp.maximum(tree.norm(g), 1))
-        r = _two_loops(g, *kept, gamma, newest)
+        r = _two_loops(g, ss, ys, weights, gamma, newest)
         u = tree.scale(-1.0 if learning_rate is None else -at(learning_rate, t), r)
         state = memory.linesearch
         if search is not None:
             u, state = advance(search, u, state, x, extra)
-        return u, Pairs(x, g, *kept, state)
+        return u, Pairs(x, g, ss, ys, weights, state)
 
     return treewise(init, update)
 

@@ -168,7 +168,7 @@ def sam(
     k is `sync_period`; the paper's climb is chain(normalize(), sgd(ρ)), and with `reset_state` each starts anew. The
     params are y, and every k-th update leads to the new x; in `opaque_mode` they are x, and every update climbs by
     itself: it needs the extra argument grad_fn(y, i), the gradient in the i-th point of the climb, whose mean is taken
-    over `batch_axis_name`. Raises ValueError for a sync_period below 1.
+    over `batch_axis_name`. `eval_params` gives x. Raises ValueError for a sync_period below 1.
     """
     # 1. At a sync_period of 1 it is the optimizer itself; Optax then starts from the x of the step before.
     if sync_period < 1:
@@ -231,6 +231,7 @@ TRANSLATIONS: dict[str, Callable] = {  # of the extra arguments that hold params
     "value_fn": _of_pairs,
     "obj_fn": _of_pairs,
     "grad_fn": lambda f: _of_pairs(f, _pairs),
+    "example_grads": lambda f: lambda: _pairs(f()),
 }
 
 

@@ -69,7 +69,8 @@ MUTANTS = {
     },
     "lars": {
         "rate after the momentum": (
-            "u = -at(learning_rate, t) * ratio * g\n        m = momentum * memory.trace + u\n        return momentum * m + u if nesterov else m,",
+            "u = -at(learning_rate, t) * ratio * g\n        m = momentum * memory.trace + u\n"
+            "        return momentum * m + u if nesterov else m,",
             "u = -ratio * g\n        m = momentum * memory.trace + u\n"
             "        return at(learning_rate, t) * (momentum * m + u if nesterov else m),",
         ),
