@@ -38,5 +38,5 @@ install: .venv/dev.stamp      ## the environment alone
 	touch $@
 
 clean:                        ## everything that can be made again
-	rm -rf .venv build *.egg-info results/*/*.zarr .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info results/*/*.zarr .mypy_cache .ruff_cache .hypothesis .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -49,7 +49,12 @@ OURS = {name: getattr(optimizers, name) for name in optimizers.names()} | {  # w
     "schedule_free_eval_params": optimizers.eval_params,
     "ScalarOrSchedule": Scalar | Schedule,
 }
-DEVIATIONS: dict[str, str] = {}  # pattern of a test's id: why it must fail
+DEVIATIONS = {  # pattern of a test's id: why it must fail
+    r"_galore_test.*test_3d_memory_reduction": "it looks into the state, whose layout is another",
+    r"_muon_test.*test_dim_nums_combinations": "it looks into the state, whose layout is another",
+    r"linesearch_test.*raises_on_unused_extra_args": "every update takes keywords that it does not know",
+    r"ZoomLinesearchTest.test_failure_(descent_direction|flat_fun|too_small_max_stepsize)": "other words",
+}
 
 
 class Outcome(NamedTuple):

@@ -1,6 +1,7 @@
 """The command line: thin arguments over the functions of the library."""
 
 import ast
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -321,8 +322,9 @@ def validate(
     for name in optimizers or []:
         lookup.named("optimizer", name, catalogue, catalogue.names())
     chosen = optimizers or catalogue.names()
+    cores = len(os.sched_getaffinity(0))
     with start(False):
-        rows = list(track(parity.rows(chosen), "optimizers", total=len(chosen), transient=True))
+        rows = list(track(parity.rows(chosen, cores), "optimizers", total=len(chosen), transient=True))
     columns = ("optimizer", "paper", "Optax twin", "cases", "worst deviation", "dtypes", "traced", "deviations")
     word = {True: "ok", False: "FAILS"}
     lines = [
@@ -347,8 +349,6 @@ def report(
 
 def start(x64: bool) -> Any:
     """Every core a device, compiled programs kept between calls, and the precision that was asked for."""
-    import os
-
     import jax
 
     import sandbox

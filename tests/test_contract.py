@@ -159,6 +159,7 @@ def test_zero_gradients_are_harmless(name, dtype):
     assert tree.all_finite(after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_call_never_compiles(name):
     optimizer = richest(name)

@@ -147,6 +147,7 @@ FORMS = {  # the part that is computed anew, what is broken in it, how, and what
 }
 
 
+@pytest.mark.slow
 def test_three_forms(monkeypatch, sound):
     for part, result in sound.items():
         monkeypatch.setattr(three_forms, part, lambda *_, result=result: result)
@@ -156,10 +157,10 @@ def test_three_forms(monkeypatch, sound):
     assert len(found.figures["figure"][0].axes) == 3
 
 
-SLOWEST = {"the rate doubled inside", "the root of the rate", "full steps too small"}
-CASES = [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOWEST)) for name, case in FORMS.items()]
+CASES = [pytest.param(*case, id=name) for name, case in FORMS.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "name", "broken", "expected"), CASES)
 def test_a_broken_form_stops_elsewhere(monkeypatch, sound, part, name, broken, expected):
     for other in sound.keys() - {part}:
@@ -215,6 +216,7 @@ def test_a_broken_method_contracts_otherwise(monkeypatch, panels, method, broken
     assert failing(convex_vs_nonconvex) == {f"quadratic, κ = 10: −log contraction of {method}"}
 
 
+@pytest.mark.slow
 def test_a_minimum_that_is_none_is_found_out(panels):
     """Ridge certified by the solution of another penalty: descent ends below it."""
     with jax.enable_x64(True):

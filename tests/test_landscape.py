@@ -146,6 +146,7 @@ class Net(nn.Module):
         return nn.Dense(3)(x)
 
 
+@pytest.mark.slow
 def test_filters_of_flax_are_along_the_last_axis(x64):
     """Kernels are (height, width, in, out) and (in, out)."""
     rng = np.random.default_rng(0)
@@ -290,6 +291,7 @@ def test_a_survey_of_a_run_that_diverges_ends_where_it_was_last_finite(x64):
     assert np.isfinite(ground.path.a).all()
 
 
+@pytest.mark.slow
 def test_a_survey_of_a_network_is_around_the_end_of_its_run(x64):
     problem = problems.digits_mlp(hidden=(3,))
     method = optimizers.adam(0.01)

@@ -88,7 +88,7 @@ def far(ours, theirs):
     return worst
 
 
-@pytest.mark.parametrize("arguments", ZOOMS)
+@pytest.mark.parametrize("arguments", [ZOOMS[0], *(pytest.param(a, marks=pytest.mark.slow) for a in ZOOMS[1:])])
 def test_zoom_decides_as_optax_s_does(arguments, x64):
     assert far(decisions(zoom(**arguments)), decisions(optax.scale_by_zoom_linesearch(**arguments))) <= 1e-9
 
@@ -99,6 +99,7 @@ def test_backtracking_decides_as_optax_s_does(arguments, x64):
     assert far(decisions(backtracking(**arguments)), decisions(theirs)) <= 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factory", "arguments", "right", "wrong"),
     [

@@ -18,6 +18,17 @@ PAGES = collected("PAGES")
 
 
 @pytest.mark.parametrize("name", optimizers.names())
+def test_follows_its_twin(name, x64):
+    """The short form: every switch and number moved, on the loss that has all kinds of curvature."""
+    entry, (other, _), (_, *moved) = ENTRIES[name], parity.twin(name), parity.settings(name)[:3]
+    apart = lambda kw: parity.deviation(
+        entry.factory(**kw), other(**kw), entry.needs, steps=4, curves=["waves"], compiled=entry.compiled
+    )
+    assert max(map(apart, moved)) <= parity.TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", optimizers.names())
 def test_validate_passes(name):
     (row,) = parity.validate([name])
     assert row.worst <= parity.TOLERANCE

@@ -502,7 +502,7 @@ def nnx_mlp(rngs):
     return nnx.Sequential(nnx.Linear(4, 5, rngs=rngs), nnx.tanh, nnx.Linear(5, 3, rngs=rngs))
 
 
-@pytest.mark.parametrize("kind", ["linen", "nnx"])
+@pytest.mark.parametrize("kind", ["nnx", pytest.param("linen", marks=pytest.mark.slow)])
 def test_a_flax_network_is_its_layers(kind, key):
     problem = problems.from_flax(linen_mlp() if kind == "linen" else nnx_mlp, **iris())
     params = problem.init(key)
@@ -538,6 +538,7 @@ def test_dropout_draws_from_the_key_of_the_loss(key):
     assert set(params) == {"Dense_0", "Dense_1", "Dense_2", "BatchNorm_0", "BatchNorm_1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.99])
 def test_batch_statistics_are_those_of_the_batch_in_the_loss_and_of_all_training_data_in_evaluate(momentum, key):
     d = iris()

@@ -227,6 +227,7 @@ def test_what_is_no_whole_number_counts_none(name, number, key):
         run(noisy_line(), optimizers.sgd(0.1), **{"steps": 6, name: number}, key=key)
 
 
+@pytest.mark.slow
 def test_private_descent_that_neither_clips_nor_adds_noise_is_descent(x64):
     """Of single examples' gradients the mean is the gradient; clipped to length C, no step is longer than η C."""
     problem, key = problems.breast_cancer_logistic(), jax.random.key(0)

@@ -184,6 +184,7 @@ def test_vmap_over_a_rate(x64):
     np.testing.assert_allclose(lanes, rates / 2, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_vmap_over_counts(x64):
     counts = jnp.arange(30)
     for ours, _, arguments in TWINS:

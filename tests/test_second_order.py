@@ -47,6 +47,7 @@ def test_lbfgs_reaches_scipy_s_optimum(x64):
     assert np.linalg.norm(jax.grad(f)(w)) < 1e-10
 
 
+@pytest.mark.slow
 def test_lbfgs_leaves_the_valley(x64):
     x, _ = minimized(optimizers.lbfgs(), rosenbrock, jnp.full(10, -1.2).at[1::2].set(1.0), steps=90)
     np.testing.assert_allclose(x, 1.0, atol=1e-9)
@@ -107,6 +108,7 @@ def test_hutchinson_draws_the_signs_that_optax_draws(seed, x64):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), a, b)
 
 
+@pytest.mark.slow
 def test_hutchinson_is_right_on_average(x64):
     """E z ∘ H z = diag H, with variance Σ_{j≠i} H²ᵢⱼ: five standard errors of the mean of 4,000."""
     x = jnp.array([0.3, -1.0, 0.5])
@@ -123,6 +125,7 @@ def test_hutchinson_is_right_on_average(x64):
     assert (error > 0.01).all()
 
 
+@pytest.mark.slow
 def test_sophia_follows_optax_s_where_the_hessian_is_not_diagonal(x64):
     kw = dict(learning_rate=0.1, gamma=0.3, update_interval=2, clip_threshold=0.7)
     ends = []

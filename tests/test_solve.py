@@ -140,6 +140,7 @@ def test_sparse_logistic_meets_its_optimality_conditions():
     assert abs(residual.mean()) <= 1e-10
 
 
+@pytest.mark.slow
 def test_real_data_agrees_with_scikit_learn():
     d, b, g = data.load_diabetes(), data.load_breast_cancer(), data.load_digits()
     fit = linear_model.Ridge(0.1 * len(d.y)).fit(d.X, d.y)

@@ -38,7 +38,7 @@ def small_mlp(learning_rate, seed):
     return run(problem, optimizers.adam(learning_rate), steps=100, batch_size=32, key=jax.random.key(seed))
 
 
-@pytest.mark.parametrize("fn", [rosenbrock, small_mlp])
+@pytest.mark.parametrize("fn", [rosenbrock, pytest.param(small_mlp, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("x64_on", "tolerance"), [(True, 1e-10), (False, 1e-5)])
 def test_a_lane_is_the_run_alone(fn, x64_on, tolerance):
     """At every rate up to the best one: there a run forgets its rounding errors; beyond it, training is chaotic."""

@@ -271,6 +271,7 @@ def test_what_cannot_be_told_is_unknown_with_a_reason(errors):
     assert np.isnan([found.rate, found.order, found.low, found.high]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "truth", "curve"),
     [

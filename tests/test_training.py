@@ -36,6 +36,7 @@ def test_the_digits_network_trains_as_with_optax(wrapper, x64):
     assert ours.trace["loss"][-1] < 0.9 * ours.trace["loss"][0]
 
 
+@pytest.mark.slow
 def test_the_digits_network_trains_in_nnx_as_with_optax():
     from flax import nnx
 

@@ -153,6 +153,7 @@ def test_a_plateau_that_cannot_be_is_refused(arguments, said):
 # complex numbers as pairs
 
 
+@pytest.mark.slow
 def test_a_complex_array_is_two_real_ones(x64):
     """Adam on z = x + iy moves as Adam on (x, y), here through L-BFGS's line search, too, which calls the loss."""
     loss = lambda p: jnp.sum((p[0] - 1) ** 2 + 3 * (p[1] + p[0] ** 2) ** 2)

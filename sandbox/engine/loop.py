@@ -115,7 +115,14 @@ def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple
     """The objective, its (sub)gradient, and all that an optimizer may ask for by name."""
 
     # Optax's line searches refuse an extra argument that value_fn does not name; its SAM gives a second one.
-    def objective(params: Params, *_: Any, obj_fn: Any = None, grad_fn: Any = None, smooth_grad: Any = None) -> Any:
+    def objective(
+        params: Params,
+        *_: Any,
+        obj_fn: Any = None,
+        grad_fn: Any = None,
+        smooth_grad: Any = None,
+        example_grads: Any = None,
+    ) -> Any:
         return problem.objective(params, batch, noise)
 
     def gradient(params: Params, *_: Any) -> Params:

@@ -241,10 +241,13 @@ def adafactor(
 
     The two largest axes are rows and columns where both are long enough; otherwise, or where not `factored`, V is kept.
     """
+    # 1. R and C are kept in at least single precision: an R that overflows in half makes R / mean(R) NaN.
+    eps = stabiliser(eps)
 
     def init(x):
         plain, axes = jnp.zeros(1, real_dtype(x)), _large_axes(x.shape, factored, min_dim_size_to_factor)
-        without = lambda a: jnp.zeros(x.shape[:a] + x.shape[a + 1 :], real_dtype(x))
+        wide = jnp.promote_types(real_dtype(x), jnp.float32)
+        without = lambda a: jnp.zeros(x.shape[:a] + x.shape[a + 1 :], wide)
         scales = (plain, plain, jnp.zeros_like(x, dtype=real_dtype(x)))
         if axes:
             scales = (without(axes[1]), without(axes[0]), plain)

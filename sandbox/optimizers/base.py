@@ -149,15 +149,23 @@ def chain(*optimizers: Optimizer) -> Optimizer:
 def transformation(init: Callable, update: Callable, step_size: Scalar | Schedule | None = None) -> Optimizer:
     """(init, update) as the record that Optax and its wrappers take, with a note of the step size.
 
-    What comes in are the gradients, or what an optimizer before this one in a chain has made of them: `updates`.
+    What comes in are the gradients, or what an optimizer before this one in a chain has made of them: `updates`. No
+    two arrays of the first state are the same, nor one of the params, so that both can be donated to a step.
     """
     from optax import GradientTransformationExtraArgs
+
+    def started(params: Params) -> Any:
+        leaves, structure = jax.tree.flatten((params, init(params)))
+        first: dict[int, int] = {}
+        again = [first.setdefault(id(x), k) != k for k, x in enumerate(leaves)]
+        own = lambda x, taken: jnp.copy(x) if taken and isinstance(x, jax.Array) else x
+        return jax.tree.unflatten(structure, map(own, leaves, again))[1]
 
     def updated(updates: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         return update(updates, state, params, **extra)
 
     updated.step_size = step_size  # type: ignore[attr-defined]
-    return GradientTransformationExtraArgs(init, updated)
+    return GradientTransformationExtraArgs(started, updated)
 
 
 def decay_rate(b: Any) -> Scalar:

@@ -124,11 +124,21 @@ ADAPTIVE = {
         {},
         ranges={"learning_rate": (0.3, 2.0), "rho": (0.6, 0.95)},
         needs=("params",),
-        deviations="descends where the rate is left out",
+        deviations="descends where the rate is left out; of complex numbers it squares the modulus",
     ),
-    "madgrad": Entry(adaptive.madgrad, "Defazio & Jelassi 2022", {"learning_rate": 0.01}, needs=("params",)),
+    "madgrad": Entry(
+        adaptive.madgrad,
+        "Defazio & Jelassi 2022",
+        {"learning_rate": 0.01},
+        needs=("params",),
+        deviations="takes complex parameters",
+    ),
     "sm3": Entry(
-        adaptive.sm3, "Anil et al. 2019", {"learning_rate": 0.1}, complex=False, deviations="takes 0-d parameters"
+        adaptive.sm3,
+        "Anil et al. 2019",
+        {"learning_rate": 0.1},
+        complex=False,
+        deviations="takes 0-d and empty parameters",
     ),
     "adafactor": Entry(
         adaptive.adafactor,
@@ -141,6 +151,7 @@ ADAPTIVE = {
         ),
         ranges={"decay_rate": (0.4, 0.9), "clipping_threshold": (0.3, 0.8)},
         needs=("params",),
+        deviations="finite where half precision rounds eps to 0 or overflows in the squares of rows and columns",
     ),
 }
 

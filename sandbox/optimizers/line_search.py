@@ -245,6 +245,7 @@ def _scaled(init: Callable, search: Callable) -> Optimizer:
 
     def update(updates: Params, state: Searched, params: Params = None, **extra: Any) -> tuple[Params, Searched]:
         with jax.numpy_dtype_promotion("standard"):
+            state = jax.tree.map(jnp.asarray, state)  # a first guess may have been written into it
             line = _line(updates, required(params), state.learning_rate.dtype, extra)
             found = search(line, state.learning_rate)
             return _typed(tree.scale(found.learning_rate, updates), updates), _typed(found, state)

@@ -2,7 +2,7 @@
 
 from sandbox.parity.cases import RANGES, settings
 from sandbox.parity.table import DTYPES, TOLERANCE, Row, keeps_dtypes, rows, traces, validate
-from sandbox.parity.trajectories import CURVES, SHAPES, STEPS, advance, deviation, stepper, trajectory
+from sandbox.parity.trajectories import CURVES, SHAPES, STEPS, advance, deviation, distance, stepper, trajectory
 from sandbox.parity.twins import twin
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Row",
     "advance",
     "deviation",
+    "distance",
     "keeps_dtypes",
     "rows",
     "settings",

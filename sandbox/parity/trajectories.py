@@ -12,7 +12,7 @@ from sandbox import tree
 from sandbox.optimizers.base import Optimizer
 from sandbox.types import Array, Params
 
-STEPS = 13
+STEPS = 12
 SHAPES = {"block": (128, 130), "bias": (5,)}
 CURVES = {  # φ, of the losses scale · Σ φ(x − centre, slope)
     "linear": lambda u, s: s * u,
@@ -30,16 +30,18 @@ def deviation(
     curves: Iterable[str] = tuple(CURVES),
     compiled: bool = False,
 ) -> float:
-    """The largest |a − b| / max |b| over the leaves of updates and params, over all steps, on each of the losses.
+    """The largest `distance` of two optimizers' trajectories over the losses. Call it in double precision."""
+    follow = lambda optimizer, curve: trajectory(optimizer, needs, curve, seed, steps, compiled)
+    return max(distance(follow(optimizer, curve), follow(twin, curve)) for curve in curves)
 
-    NaN against a number is infinitely far; so are two trajectories of different shapes. Call it in double precision.
+
+def distance(ours: list[tuple[Params, Params]], theirs: list[tuple[Params, Params]]) -> float:
+    """The largest |a − b| / max |b| over the leaves of updates and params, over all steps of two trajectories.
+
+    NaN against a number is infinitely far; so are two trees of different shapes.
     """
-    worst = 0.0
-    for curve in curves:
-        ours, theirs = (trajectory(o, needs, curve, seed, steps, compiled) for o in (optimizer, twin))
-        pairs = zip(ours, theirs, strict=True)
-        worst = max(worst, *(_distance(a, b) for pair in pairs for a, b in _leaves(*pair)))
-    return worst
+    pairs = zip(ours, theirs, strict=True)
+    return max(far(a, b) for pair in pairs for a, b in _leaves(*pair))
 
 
 def trajectory(
@@ -143,7 +145,7 @@ def _leaves(a: Any, b: Any) -> list[tuple[Any, Any]]:
     return list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def _distance(a: Any, b: Any) -> float:
+def far(a: Any, b: Any) -> float:
     """max |a − b| / max |b|, 0 where both are 0, and infinity where it is not a number."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:

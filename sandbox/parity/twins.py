@@ -38,7 +38,7 @@ TWINS: dict[str, Callable[[Any], tuple[Callable[..., Any], str]]] = {  # where i
         "sgd(momentum, nesterov)",
     ),
     "optimistic_gradient_descent": lambda optax: (
-        _told(optax.inject_hyperparams(optax.optimistic_gradient_descent), alpha=_exact, beta=_exact),
+        optax.inject_hyperparams(optax.optimistic_gradient_descent),
         "optimistic_gradient_descent",
     ),
     "polyak_sgd": lambda optax: (_polyak_sgd(optax), "scale_by_polyak, then sgd"),
@@ -104,11 +104,6 @@ def _polyak_sgd(optax: Any) -> Callable[..., Any]:
     return lambda max_learning_rate=1.0, scaling=1.0, f_min=0.0, eps=0.0, variant="sps": optax.chain(
         optax.scale_by_polyak(f_min, max_learning_rate, eps, variant), optax.sgd(scaling)
     )
-
-
-def _exact(value: Any) -> Any:
-    """A schedule in the widest precision there is: α + β of two in float32 would be rounded; a number is itself."""
-    return (lambda count: jnp.asarray(value(count), float)) if callable(value) else value
 
 
 def _dpsgd(optax: Any) -> Callable[..., Any]:

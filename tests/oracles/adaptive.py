@@ -155,9 +155,9 @@ MUTANTS = {
             "c = momentum * memory.trace + u / at(learning_rate, t)\n"
             "        return (momentum * c + u if nesterov else at(learning_rate, t) * c),",
         ),
-        "second moment for the variance": ("spread - abs2(mu / correction)", "spread"),
+        "second moment for the variance": ("jnp.maximum(spread - abs2(corrected(mu)), 0)", "spread"),
         "nesterov forgotten": ("momentum * c + u if nesterov else c", "c"),
-        "stale scale": ("spread = None, nu / correction", "spread = None, memory.nu / correction"),
+        "stale scale": ("spread = None, corrected(nu)", "spread = None, corrected(memory.nu)"),
     },
     "adadelta": {
         "ascends": ("-at(rate, t) * delta", "at(rate, t) * delta"),

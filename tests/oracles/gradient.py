@@ -135,15 +135,11 @@ MUTANTS = {  # name: {mistake: (right, wrong)}
         "momentum forgotten": ("if momentum is None:", "if True:"),
     },
     "optimistic_gradient_descent": {
-        "pessimistic": ("g - memory.previous_gradient", "memory.previous_gradient - g"),
-        "expects a change from 0 in the first step": (
-            "jnp.where(t > 1, g - memory.previous_gradient, 0)",
-            "g - memory.previous_gradient",
-        ),
-        "forgets": ("return -at(learning_rate, t) * (at(alpha, t) * g + at(beta, t) * change), Previous(g)",
-                    "return -at(learning_rate, t) * (at(alpha, t) * g + at(beta, t) * change), Previous(0 * g)"),
-        "alpha and beta swapped": ("at(alpha, t) * g + at(beta, t) * change", "at(beta, t) * g + at(alpha, t) * change"),
-        "alpha alone for the gradient now": ("at(beta, t) * change", "at(beta, t) * (-memory.previous_gradient)"),
+        "pessimistic": ("((a + b) * g - b * before)", "((a - b) * g + b * before)"),
+        "expects a change from 0 in the first step": ("jnp.where(t > 1, memory.previous_gradient, g)", "memory.previous_gradient"),
+        "forgets": ("Previous(g)", "Previous(0 * g)"),
+        "alpha and beta swapped": ("at(alpha, t), at(beta, t)", "at(beta, t), at(alpha, t)"),
+        "the gradient now counts once": ("((a + b) * g - b * before)", "(a * g - b * before)"),
     },
     "polyak_sgd": {
         "scaled before, as in Optax": (
