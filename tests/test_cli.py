@@ -247,6 +247,7 @@ def test_validate_one(sandbox):
     assert {"gradient_descent", "sgd", "ok"} <= set(" ".join(out).split())
 
 
+@pytest.mark.slow
 def test_validate_is_put_on_the_page(sandbox, tmp_path):
     code, out, _ = sandbox("validate", "gradient_descent", "adam", "--results", "kept")
     assert code == 0

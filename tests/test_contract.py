@@ -149,7 +149,7 @@ def test_dtypes_are_kept_even_under_strict_promotion(name):
     assert types(after) == types(state)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_zero_gradients_are_harmless(name, dtype):
     """At params of 0 and of 1: three steps without a slope, one along it, and one without."""

@@ -279,6 +279,7 @@ def eight_steps(optimizer, x):
     return x
 
 
+@pytest.mark.slow
 def test_searches_and_lbfgs_may_each_be_optax_s(x64):
     """Ours inside of Optax's L-BFGS, Optax's inside of ours: one path."""
     make = dict(max_linesearch_steps=20, initial_guess_strategy="one")
@@ -319,6 +320,7 @@ def test_types_stay(search, dtype):
     assert f(jax.tree.map(jnp.add, x, u)) < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [backtracking(10, store_grad=True), zoom(10)], ids=["backtracking", "zoom"])
 def test_complex_parameters_are_searched_as_their_two_parts(search, x64):
     """The gradient that an optimizer takes is the conjugate of what jax.grad gives, and the state keeps the latter."""

@@ -144,6 +144,7 @@ def test_a_problem_without_a_minimum_is_unbounded(name, x64):
         assert min(f(1e4 * ray)[0] for ray in rays) < -1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in NAMES if bare(n).data is not None])
 def test_gradients_of_batches_are_unbiased_and_follow_the_parameters_dtype(name, key):
     """The mean over a partition in equal batches is the whole, although every batch carries the penalty."""

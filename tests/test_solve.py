@@ -87,7 +87,7 @@ def test_ridge(n, d, collinear, fit_intercept):
 
 
 @pytest.mark.parametrize(("n", "d", "collinear", "fit_intercept"), SHAPES)
-@pytest.mark.parametrize("l2", [0.0, 0.1])
+@pytest.mark.parametrize("l2", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_lasso_and_elastic_net(n, d, collinear, l2, fit_intercept):
     X, y = random_regression(n, d, seed=2, collinear=collinear)
     l1 = 0.2
@@ -235,7 +235,11 @@ def test_convexity_unknown_is_solved_too():
     assert certify(problem, solution).facts.minimum == solution.value
 
 
-@pytest.mark.parametrize("penalty", [regularizers.box(-0.5, 1.0), regularizers.simplex()], ids=["box", "simplex"])
+@pytest.mark.parametrize(
+    "penalty",
+    [regularizers.box(-0.5, 1.0), pytest.param(regularizers.simplex(), marks=pytest.mark.slow)],
+    ids=["box", "simplex"],
+)
 def test_constraints(penalty):
     """½‖x − c‖²_Q over a set, against SciPy's SLSQP."""
     rng = np.random.default_rng(4)

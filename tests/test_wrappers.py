@@ -65,7 +65,7 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_inside_optax_wrappers_it_is_its_twin(name, wrapper, x64):
     kw, wrap = ENTRIES[name].example, WRAPPERS[wrapper]
     ours, theirs = train(wrap(getattr(optimizers, name), kw)), train(wrap(getattr(optax, name), kw))
