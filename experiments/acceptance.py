@@ -1,7 +1,10 @@
-"""Every "done when" line as command, wanted, measured: `make acceptance` prints the table and writes it down.
+"""Every "done when" line as command, wanted, measured: `make acceptance` prints the tables and writes them down.
 
 Nothing here is remembered: installations are made in fresh clones, speeds are timed, tests are run, processes are
-killed.
+killed. All of it takes an hour on two cores; each part has a table of its own.
+
+    python experiments/acceptance.py                       all parts
+    python experiments/acceptance.py speeds fresh_clones   these
 """
 
 import re
@@ -125,6 +128,79 @@ for x64 in (True, False):
         )  # fmt: skip
 
 
+def parity() -> Iterator[Line]:
+    """Every optimizer's trajectory beside its Optax twin's."""
+    import csv
+
+    with tempfile.TemporaryDirectory() as folder:
+        code, text, seconds = shell(
+            f"{sys.executable} -m sandbox validate --results {folder}", XDG_CACHE_HOME=f"{folder}/cache"
+        )
+        with open(f"{folder}/validation/summary.csv", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+    worst, cases = max(float(row["worst"]) for row in found), min(int(row["cases"]) for row in found)
+    holds = code == 0 and worst <= 1e-9 and cases >= 6
+    said = f"{len(found)} optimizers: {worst:.1e}, at least {cases} trajectories each, exit {code}"
+    yield Line("parity with Optax in float64", "sandbox validate", "≤ 1e-9 relative, ≥ 6 each", said, holds)
+    yield Line("sandbox validate takes", "sandbox validate", "≤ 120 s", f"{seconds:.0f} s", seconds <= 120)
+
+
+def suite() -> Iterator[Line]:
+    """Optax's own tests on our factories."""
+    code, text, _ = shell(f"{sys.executable} experiments/optax_suite.py")
+    counts = re.findall(r"^\d+ .*passed.*$", text, re.MULTILINE) or [text[-80:]]
+    yield Line("Optax's own tests on our factories", "optax_suite.py", "exit 0", counts[-1], code == 0)
+
+
+def steps() -> Iterator[Line]:
+    """The speed of every optimizer beside Optax's, and of Adam beside the memory."""
+    _, text, _ = shell(f"{sys.executable} experiments/speed.py optimizers")
+    table = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row[:2] == "| "]
+    mean, largest = ([float(x) for x in row[1:]] for row in table if " of " in row[0])
+    command = "speed.py optimizers"
+    for k, tree in enumerate(table[0][1:4]):
+        said, holds = f"{mean[k]:.2f}, {largest[k]:.2f}", mean[k] <= 1.0 and largest[k] <= 1.1
+        yield Line(f"a step of {tree}: ours / Optax's", command, "mean ≤ 1.0, largest ≤ 1.10", said, holds)
+    yield Line("tracing 200 leaves: ours / Optax's", command, "≤ 1.5", f"{largest[3]:.2f}", largest[3] <= 1.5)
+    share = float(re.findall(r"triad over .*: ([\d.]+)", text)[0])
+    yield Line("bandwidth of Adam / triad, 28 bytes", command, "≥ 0.6", f"{share:.2f}", share >= 0.6)
+
+
+def pages() -> Iterator[Line]:
+    """How long an optimizer is."""
+    import statistics
+
+    lengths = page_lengths().values()
+    said, holds = (
+        f"{statistics.median(lengths):g} lines ({min(lengths)} … {max(lengths)})",
+        statistics.median(lengths) <= 30,
+    )
+    yield Line("the median page of an optimizer", "the factory and what it alone uses", "≤ 30 lines", said, holds)
+
+
+def page_lengths() -> dict[str, int]:
+    """For each optimizer the lines of its factory and of what only it uses in its file."""
+    import ast
+    import inspect
+
+    from sandbox.optimizers import catalogue
+
+    lengths = {}
+    for name, entry in catalogue.ENTRIES.items():
+        body = ast.parse(inspect.getsource(inspect.getmodule(inspect.unwrap(entry.factory)))).body  # type: ignore
+        defined = {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        named = lambda node: {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        users = {k: {other for other, node in defined.items() if k in named(node) and other != k} for k in defined}
+        own: set[str] = set()
+        more = {name} & set(defined)
+        while more:
+            own |= more
+            more = {k for k in defined if users[k] and users[k] <= own} - own - set(catalogue.ENTRIES)
+        first = lambda node: min([node.lineno, *(part.lineno for part in node.decorator_list)])
+        lengths[name] = sum(defined[k].end_lineno - first(defined[k]) + 1 for k in own)  # type: ignore[operator]
+    return lengths
+
+
 TESTS = {
     "a diverged lane is marked, keeps finite params": "tests/test_run.py -k 'diverge or overflow or infinite'",
     "the other lanes are bit-identical": "tests/test_sweep.py -k never_notice",
@@ -132,36 +208,46 @@ TESTS = {
     "bad input: one line, exit code 2, nothing written": "tests/test_cli.py",
     "semantic mutants of each optimizer are killed": "tests/test_mutants.py",
     "each claim fails for a broken method": "tests/test_experiments.py",
+    "each recursion equals its page in NumPy": "tests/test_parity.py -k page_in_numpy",
+    "zero, half precision, empty trees: never NaN": "tests/test_contract.py tests/test_adaptive.py",
+    "beside Optax on anything that hypothesis draws": "tests/test_differential.py",
+    "the digits MLP through Optax's wrappers and nnx": "tests/test_training.py tests/test_wrappers.py",
+    "every float is an axis, a lane the run alone": "tests/test_sweep_catalogue.py",
 }
 
 
 def tests() -> Iterator[Line]:
     """Lines whose measurement is a test."""
     for line, arguments in TESTS.items():
-        code, text, _ = shell(f"{sys.executable} -m pytest {arguments}  -o addopts= --no-header -q")
+        code, text, _ = shell(f"{sys.executable} -m pytest {arguments} -n 2 --dist worksteal")
         last = text.strip().splitlines()[-1]
         yield Line(line, f"pytest {arguments}", "all pass", last, code == 0)
 
 
-def main() -> int:
-    """Measure every line; the number of those that do not hold."""
+PARTS: dict[str, Callable[[], Iterator[Line]]] = {
+    part.__name__: part for part in (speeds, deviations, parity, suite, steps, pages, tests, fresh_clones)
+}
+
+
+def main(names: list[str]) -> int:
+    """Measure every line of these parts, or of all; the number of those that do not hold."""
     from rich.console import Console
 
     from sandbox import report
 
-    lines = []
-    parts: list[Callable[[], Iterator[Line]]] = [speeds, deviations, tests, fresh_clones]
-    for part in parts:
-        for line in part():
-            print(f"{'holds' if line.holds else 'FAILS'}  {line.line}: {line.measured}", flush=True)
-            lines.append(line)
-    rows = [{**line._asdict(), "holds": "holds" if line.holds else "FAILS"} for line in lines]
-    folder = ROOT / "results" / "acceptance"
+    folder, failed = ROOT / "results" / "acceptance", 0
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "table.md").write_text(report.markdown(rows))
-    Console(width=200).print(report.table(rows, "acceptance"))
-    return sum(not line.holds for line in lines)
+    for name in names or PARTS:
+        rows = []
+        for line in PARTS[name]():
+            verdict = "holds" if line.holds else "FAILS"
+            print(f"{verdict}  {line.line}: {line.measured}", flush=True)
+            rows.append({**line._asdict(), "holds": verdict})
+            failed += not line.holds
+        (folder / f"{name}.md").write_text(report.markdown(rows))
+        Console(width=200).print(report.table(rows, name))
+    return failed
 
 
 if __name__ == "__main__":
-    sys.exit(min(1, main()))
+    sys.exit(min(1, main(sys.argv[1:])))

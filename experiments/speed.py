@@ -3,6 +3,9 @@
 Rivals are written as well as we can, and return what the sweep returns: the table's last column names it. Rounds are
 interleaved, so that a busy moment of the machine meets both; the quoted time is the median, the quoted ratio the median
 of the rounds' ratios with its range.
+
+    python experiments/speed.py                      the engine
+    python experiments/speed.py optimizers [NAME]…   every optimizer beside Optax's, or these
 """
 
 import subprocess
@@ -216,13 +219,23 @@ def main() -> list[dict[str, Any]]:
     report.write_csv(ROOT / "results" / "speed" / "summary.csv", rows)
     table = report.markdown(rows)
     print(table)
-    readme = ROOT / "README.md"
-    before, mark, rest = readme.read_text().partition("<!-- speed -->\n")
-    _, end, after = rest.partition("<!-- /speed -->")
-    if mark and end:
-        readme.write_text(f"{before}{mark}{table.rstrip()}\n{end}{after}")
+    quote("speed", table)
     return rows
 
 
+def quote(mark: str, table: str) -> None:
+    """Put a table between its marks in the README."""
+    readme = ROOT / "README.md"
+    before, begin, rest = readme.read_text().partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->")
+    if begin and end:
+        readme.write_text(f"{before}{begin}{table.rstrip()}\n{end}{after}")
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["optimizers"]:
+        import speed_optimizers
+
+        speed_optimizers.main(sys.argv[2:])
+    else:
+        main()
