@@ -133,7 +133,7 @@ def parity() -> Iterator[Line]:
     import csv
 
     with tempfile.TemporaryDirectory() as folder:
-        code, text, seconds = shell(
+        code, _, seconds = shell(
             f"{sys.executable} -m sandbox validate --results {folder}", XDG_CACHE_HOME=f"{folder}/cache"
         )
         with open(f"{folder}/validation/summary.csv", encoding="utf-8") as file:

@@ -123,7 +123,9 @@ def at(value: Scalar | Schedule, t: Array) -> Scalar:
 
 def decay(weight_decay: Scalar | Schedule, t: Array, x: Array, decays: bool) -> Scalar:
     """λ x of update number t, 0 on a leaf that does not decay."""
-    return at(weight_decay, t) * required(x) if decays else 0.0
+    x = required(x) if decays else x
+    nowhere = not decays or (isinstance(weight_decay, int | float) and weight_decay == 0)
+    return 0.0 if nowhere else at(weight_decay, t) * x
 
 
 def chain(*optimizers: Optimizer) -> Optimizer:
