@@ -211,7 +211,7 @@ def sm3(learning_rate: Scalar, momentum: Scalar = 0.9) -> Optimizer:
         covers = [jnp.expand_dims(mu, axes) for mu, axes in zip(memory.mu, others, strict=True)]
         nu = functools.reduce(jnp.minimum, covers) + g**2
         m = momentum * memory.nu + (1 - momentum) * g * jnp.where(nu > 0, jax.lax.rsqrt(nu + 1e-8), 0.0)
-        return -at(learning_rate, t) * m, Covers([jnp.max(nu, axes, initial=0.0) for axes in others], m)
+        return -at(learning_rate, t) * m, Covers([jnp.max(nu, axes, initial=0.0) if axes else nu for axes in others], m)
 
     return leafwise(init, update, learning_rate)
 

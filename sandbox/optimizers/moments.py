@@ -270,14 +270,19 @@ def radam(
         mu, nu = average(memory.mu, g, b1), average(memory.nu, abs2(g), b2)
         m_hat = first(mu, g, b1, t, nesterov)
         scaled = m_hat / (jnp.sqrt(corrected(nu, b2, t) + eps_root) + eps)
-        most = 2 / (1 - b2) - 1
-        rho = most - 2 * t * b2**t / (1 - b2**t)
-        enough = rho >= threshold
-        ratio = (rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho)
-        r = jnp.sqrt(jnp.where(enough, ratio, 1.0))
+        enough, r = _rectifier(b2, t, threshold)
         return jnp.where(enough, r * scaled, m_hat), Moments(mu, nu)
 
     return descent(from_zero(), direction, learning_rate)
+
+
+@functools.partial(jax.jit, inline=True)  # traced once, not for every leaf
+def _rectifier(b2: Scalar, t: Array, threshold: Scalar) -> tuple[Array, Array]:
+    most = 2 / (1 - b2) - 1
+    rho = most - 2 * t * b2**t / (1 - b2**t)
+    enough = rho >= threshold
+    ratio = (rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho)
+    return enough, jnp.sqrt(jnp.where(enough, ratio, 1.0))
 
 
 @factory

@@ -186,7 +186,7 @@ MUTANTS = {  # name: {mistake: (right, wrong)}
         "not rectified": ("r * scaled", "scaled"),
         "never scaled": ("jnp.where(enough, r * scaled, m_hat)", "m_hat"),
         "no step while it waits": ("r * scaled, m_hat)", "r * scaled, 0 * m_hat)"),
-        "no root": ("r = jnp.sqrt(jnp.where(enough, ratio, 1.0))", "r = jnp.where(enough, ratio, 1.0)"),
+        "no root": ("enough, jnp.sqrt(jnp.where(enough, ratio, 1.0))", "enough, jnp.where(enough, ratio, 1.0)"),
         "rho one step late": (
             "rho = most - 2 * t * b2**t / (1 - b2**t)",
             "rho = most - 2 * (t - 1) * b2**t / (1 - b2**t)",
