@@ -4,7 +4,8 @@ Rivals are written as well as we can, and return what the sweep returns: the tab
 interleaved, so that a busy moment of the machine meets both; the quoted time is the median, the quoted ratio the median
 of the rounds' ratios with its range.
 
-    python experiments/speed.py                      the engine
+    python experiments/speed.py                      starting, sweeping
+    python experiments/speed.py engine               sweeping beside what the machine can do
     python experiments/speed.py optimizers [NAME]…   every optimizer beside Optax's, or these
 """
 
@@ -233,7 +234,11 @@ def quote(mark: str, table: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["optimizers"]:
+    if sys.argv[1:2] == ["engine"]:
+        import speed_engine
+
+        speed_engine.main()
+    elif sys.argv[1:2] == ["optimizers"]:
         import speed_optimizers
 
         speed_optimizers.main(sys.argv[2:])

@@ -72,6 +72,7 @@ def test_the_signature_is_optax_s(name):
     assert list(shape(getattr(optimizers, name))) == list(shape(theirs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_keywords_are_tolerated_and_change_nothing(name, key):
     params, needs = {"w": jax.random.normal(key, (3,))}, ENTRIES[name].needs

@@ -90,7 +90,7 @@ def agree(case, dtype):
             np.testing.assert_allclose(x, y, rtol=EPS[dtype], atol=EPS[dtype] * (1 + np.abs(y).max(initial=0.0)))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(cases())
 def test_agrees_with_optax_on_anything(case):
     with jax.enable_x64(True):
@@ -105,7 +105,7 @@ def test_agrees_with_optax_on_anything_for_long(case):
         agree(case, "float64")
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(cases())
 def test_agrees_with_optax_in_single_precision(case):
     agree(case, "float32")

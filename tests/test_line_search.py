@@ -93,7 +93,10 @@ def test_zoom_decides_as_optax_s_does(arguments, x64):
     assert far(decisions(zoom(**arguments)), decisions(optax.scale_by_zoom_linesearch(**arguments))) <= 1e-9
 
 
-@pytest.mark.parametrize("arguments", BACKTRACKINGS)
+SOME = [*BACKTRACKINGS[:1], *(pytest.param(a, marks=pytest.mark.slow) for a in BACKTRACKINGS[1:])]
+
+
+@pytest.mark.parametrize("arguments", SOME)
 def test_backtracking_decides_as_optax_s_does(arguments, x64):
     theirs = optax.scale_by_backtracking_linesearch(**arguments)
     assert far(decisions(backtracking(**arguments)), decisions(theirs)) <= 1e-9

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 from sandbox import data, losses, problems
-from sandbox.problems import analytic, neural, supervised
+from sandbox.problems import analytic, modules, networks, supervised
 from sandbox.problems.problem import Facts, Problem, certify
 
 NAMES = problems.names()
@@ -51,7 +51,7 @@ def sample(problem, start, count, seed=0):
 def test_the_names_are_all_the_factories_that_need_no_argument():
     bare_ones = {
         name
-        for module in (analytic, supervised, neural)
+        for module in (analytic, supervised, networks, modules)
         for name, f in vars(module).items()
         if inspect.isfunction(f) and f.__module__ == module.__name__ and not name.startswith("_")
         and inspect.signature(f).return_annotation is Problem

@@ -77,7 +77,7 @@ def test_the_indicators_know_inside_from_outside():
     assert box(jnp.array([-1.1, 2.0])) == box(jnp.array([0.0, 2.1])) == np.inf
 
 
-@pytest.mark.parametrize("size", [1, 10, 10_000])
+@pytest.mark.parametrize("size", [10, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 10_000))])
 def test_a_projection_is_inside_in_single_precision(size, key):
     simplex = regularizers.simplex()
     assert simplex(simplex.prox(100 * jax.random.normal(key, (size,)), 1.0)) == 0

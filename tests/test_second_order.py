@@ -62,7 +62,7 @@ def test_with_exact_searches_a_quadratic_takes_as_many_steps_as_dimensions(x64):
     assert far[1] < 1e-12
 
 
-@pytest.mark.parametrize("memory_size", [1, 2, 5])
+@pytest.mark.parametrize("memory_size", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5))])
 def test_the_newest_pair_satisfies_the_secant_equation(memory_size, x64):
     """H y = s, whatever the older pairs are; and H is the dense BFGS matrix where no pair has been forgotten."""
     rng = np.random.default_rng(1)

@@ -100,7 +100,9 @@ def test_lasso_and_elastic_net(n, d, collinear, l2, fit_intercept):
     same_optimum(problem, solution, rival.coef_, rival.intercept_ if fit_intercept else None)
 
 
-@pytest.mark.parametrize(("n", "d", "fit_intercept"), [(50, 4, True), (12, 20, False)])
+@pytest.mark.parametrize(
+    ("n", "d", "fit_intercept"), [(50, 4, True), pytest.param(12, 20, False, marks=pytest.mark.slow)]
+)
 def test_logistic(n, d, fit_intercept):
     X, y = classes(n, d, 2)
     problem = problems.logistic(X, y, 0.05, fit_intercept=fit_intercept)
@@ -110,7 +112,9 @@ def test_logistic(n, d, fit_intercept):
     same_optimum(problem, solution, rival.coef_[0], rival.intercept_[0] if fit_intercept else None)
 
 
-@pytest.mark.parametrize(("n", "d", "k", "fit_intercept"), [(60, 4, 3, False), (15, 20, 4, True)])
+@pytest.mark.parametrize(
+    ("n", "d", "k", "fit_intercept"), [pytest.param(60, 4, 3, False, marks=pytest.mark.slow), (15, 20, 4, True)]
+)
 def test_softmax(n, d, k, fit_intercept):
     X, y = classes(n, d, k, seed=3)
     problem = problems.softmax(X, y, 0.05, fit_intercept=fit_intercept)

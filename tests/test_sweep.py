@@ -12,7 +12,8 @@ import xarray
 
 from sandbox import optimizers, problems
 from sandbox.engine import run
-from sandbox.engine.lanes import Plan, arrange, choose, compiled
+from sandbox.engine.lanes import Plan, arrange, choose, lower
+from sandbox.engine.memory import fit
 from sandbox.engine.program import Traced
 from sandbox.sweeps import choice, halton, linear, log, random, sobol, static, sweep
 from sandbox.sweeps.lane import lane
@@ -54,7 +55,11 @@ def test_a_lane_is_the_run_alone(fn, x64_on, tolerance):
             np.testing.assert_allclose(lane.loss, one.trace["loss"], rtol=tolerance, atol=tolerance * 1e-3)
 
 
-@pytest.mark.parametrize("plan", [Plan(1, 6, 2), Plan(3, 2, 2), Plan(4, 2, 1), Plan(6, 1, 1), Plan(2, 2, 2, ("seed",))])
+RARE_PLANS = [Plan(1, 6, 2), Plan(4, 2, 1), Plan(6, 1, 1)]
+PLANS = [Plan(3, 2, 2), Plan(2, 2, 2, ("seed",)), *(pytest.param(p, marks=pytest.mark.slow) for p in RARE_PLANS)]
+
+
+@pytest.mark.parametrize("plan", PLANS)
 def test_every_plan_gives_the_same_results(plan, x64):
     axes = dict(learning_rate=[0.01, 0.1, 0.2], seed=[0, 1], b1=[0.9])
     expected = sweep(rosenbrock, **axes)
@@ -188,10 +193,9 @@ def test_the_axes_that_feed_random_keys_are_found():
 
 def test_a_sharded_program_has_no_collectives():
     program = Traced(lambda **p: lane(small_mlp(**p)), point(learning_rate=jnp.float32, seed=jnp.int32))
-    text = compiled(program, Plan(2, 2, 2)).__closure__
-    executable = next(c.cell_contents for c in text if hasattr(c.cell_contents, "as_text"))
+    text = lower(program, Plan(2, 2, 2))().xla.as_text()
     for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
-        assert word not in executable.as_text()
+        assert word not in text
 
 
 def test_a_plan_from_a_larger_machine_runs_on_the_devices_that_there_are(x64):
@@ -229,11 +233,34 @@ def test_wide_for_small_problems_and_narrow_for_networks():
 def test_memory_bounds_the_chunk():
     axes = {"learning_rate": np.geomspace(0.1, 1, 4096)}
     tiny = Traced(lambda **p: lane(rosenbrock(seed=0, b1=0.9, **p)), point(learning_rate=jnp.float32))
-    whole, small = choose([tiny], axes), choose([tiny], axes, memory="1MB")
-    assert small.chunk < whole.chunk
+    assert choose([tiny], axes, room=10**6).chunk < choose([tiny], axes).chunk
+
+
+def test_a_plan_is_cut_until_the_compiled_program_fits():
+    """Of 64 vectors side by side of a million numbers each, half a gigabyte, as many as there is room for."""
+    wide = Traced(lambda a: lane(jnp.sort(jnp.arange(1e6) * a).mean()), point(a=jnp.float32))
+    needs = lambda plan: lower(wide, plan)().bytes
+    plan = Plan(32, 2, 2)
+    assert needs(plan) > 10**8
+    cut = fit(plan, 10**8, needs)
+    assert needs(cut) <= 10**8 < needs(cut._replace(width=32))
+    assert cut.width > 1
+    assert "cut to fit 100 MB" in cut.reason
+    assert fit(cut, 10**8, needs) == cut
+    with pytest.raises(ValueError, match=r"one lane alone needs .* MB, and 1 MB are left; allow more memory"):
+        fit(plan, 10**6, needs)
+
+
+def test_a_limit_of_memory_is_checked_before_anything_runs(tmp_path):
+    train = lambda a: a * jnp.ones(10**6)
     for bad in ("2 apples", "-1GB", 0, ""):
-        with pytest.raises(ValueError, match="memory="):
-            choose([tiny], axes, memory=bad)
+        with pytest.raises(ValueError, match=r"memory=.*expected a number of bytes"):
+            sweep(train, a=[1.0], memory=bad)
+    with pytest.raises(ValueError, match=r"memory='1MB': this process holds .*B already; allow more than that"):
+        sweep(train, a=[1.0], memory="1MB")
+    with pytest.raises(ValueError, match=r"the results of 10,000 lanes take 80 GB .* of memory='40GB' are left"):
+        sweep(train, a=linear(0, 1, 10_000), memory="40GB", store=tmp_path / "s")
+    assert not any(tmp_path.iterdir())
 
 
 BAD = {
@@ -278,7 +305,7 @@ def test_a_whole_number_too_large_for_the_program_is_refused_and_not_wrapped(val
     assert not any(tmp_path.iterdir())
     traced = Traced(lambda size: size * 1.0, point(size=np.int32))
     with pytest.raises(ValueError, match=f"axis size: {value} does not fit int32"):
-        compiled(traced, Plan(2, 1, 1))({"size": np.array([0, value])})
+        lower(traced, Plan(2, 1, 1))()({"size": np.array([0, value])})
 
 
 def test_the_largest_whole_numbers_are_what_they_are(x64):

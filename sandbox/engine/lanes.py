@@ -11,6 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -46,13 +47,14 @@ def choose(
     lanes: dict[str, np.ndarray],
     *,
     stored: bool = False,
-    memory: int | str | None = None,
+    room: int = 1 << 40,
 ) -> Plan:
     """A plan from the price of one lane: as many lanes step together as fit a core's near caches with all that they
     touch in a step, or up to TOGETHER where those fit the far one. (Measured: 1,024 for a function of two variables,
     2 to 16 alike for a small network, 1 for a convolutional one.)
 
-    `lanes` holds the axis values of the lanes of one program; where there are several they share one plan.
+    `lanes` holds the axis values of the lanes of one program; where there are several they share one plan. `room` is in
+    bytes, and the price a guess: `memory.fit` asks the compiled program.
     """
     cost = Cost(*(max(field) for field in zip(*(p.cost for p in programs), strict=True)))
     devices, total = len(jax.devices()), _length(lanes)
@@ -67,11 +69,12 @@ def choose(
         groups += 1
     width = math.ceil(sharing / groups)
     rounds = math.ceil(sets * groups / devices)
-    room = _bytes(memory) // (devices * width * (cost.output + cost.working_set) + 1)
-    longest = max(1, min(rounds, room, int(SECONDS / max(cost.seconds * width, 1e-9))))
+    fit = room // (devices * width * (cost.output + cost.working_set) + 1)
+    longest = max(1, min(rounds, fit, int(SECONDS / max(cost.seconds * width, 1e-9))))
     if stored:
         longest = min(longest, math.ceil(rounds / STORED_CHUNKS))
-    per_call = math.ceil(rounds / math.ceil(rounds / longest))
+    # As many calls as need be, or up to twice as many where fewer lanes are then repeated to fill the last one.
+    per_call = min(range(math.ceil(longest / 2), longest + 1), key=lambda n: (-rounds % n, -n))
     reason = (
         f"a lane touches {cost.working_set:,} bytes a step, so up to {fits:,} step together; "
         f"about {cost.seconds:.1e} s a lane"
@@ -106,9 +109,32 @@ def arrange(lanes: dict[str, np.ndarray], plan: Plan) -> Int[np.ndarray, "groups
     return np.concatenate([table, np.repeat(table[-1:], -len(table) % plan.groups, axis=0)])
 
 
-def compiled(program: Traced, plan: Plan) -> Callable[[dict[str, np.ndarray]], list[jax.Array]]:
-    """The program over one chunk: axis values, each (chunk,) → the flat outputs, each (chunk, …). No device waits for
-    another: there is no collective in it. A plan from a larger machine runs on as many devices as there are."""
+@dataclass(frozen=True)
+class Executable:
+    """A compiled program over one chunk: axis values, each (chunk,) → the flat outputs, each (chunk, …)."""
+
+    program: Traced
+    plan: Plan
+    devices: int
+    consts: tuple
+    xla: Any
+
+    def __call__(self, lanes: dict[str, np.ndarray]) -> list[jax.Array]:
+        return self.xla(self.consts, *_inputs(self.program, lanes, self.plan))
+
+    @property
+    def bytes(self) -> int:
+        """What a call needs on all devices, with the results of the one before it, which are still being read."""
+        needs = self.xla.memory_analysis()
+        if needs is None:
+            return 0
+        return self.devices * (needs.temp_size_in_bytes + 2 * needs.output_size_in_bytes + needs.argument_size_in_bytes)
+
+
+def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
+    """The program as one call for a chunk, to be compiled by calling what is returned, in any thread. (Lowering is for
+    this one: JAX's settings are a thread's own.) No device waits for another: there is no collective in it. A plan from
+    a larger machine runs on as many devices as there are."""
     available = min(plan.devices, len(jax.devices()))
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
     mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
@@ -132,8 +158,8 @@ def compiled(program: Traced, plan: Plan) -> Callable[[dict[str, np.ndarray]], l
     )
     everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, over)
     consts = jax.device_put(program.consts, everywhere)
-    executable = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(consts, numbers, values).compile()
-    return lambda lanes: executable(consts, *_inputs(program, lanes, plan))
+    lowered = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(consts, numbers, values)
+    return lambda: Executable(program, plan, devices, consts, lowered.compile())
 
 
 def _inputs(program: Traced, lanes: dict[str, np.ndarray], plan: Plan) -> tuple:
@@ -170,19 +196,3 @@ def _distinct(lanes: dict[str, np.ndarray], names: tuple[str, ...], inverse: boo
     codes = np.stack([np.unique(lanes[name], return_inverse=True)[1] for name in names], axis=1)
     rows, which = np.unique(codes, axis=0, return_inverse=True)
     return which.ravel() if inverse else rows
-
-
-def _bytes(memory: int | str | None) -> int:
-    """A number of bytes, from "2GB" or a number; half of what the machine has free where nothing is said."""
-    if memory is None:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    digits = str(memory).strip().rstrip("KMGTB").strip()
-    unit = str(memory).strip()[len(digits) :].strip()
-    try:
-        size = int(float(digits) * units[unit])
-    except (ValueError, KeyError):
-        size = 0
-    if size < 1:
-        raise ValueError(f"memory={memory!r}: expected a number of bytes, or text like '2GB'")
-    return size

@@ -16,20 +16,22 @@ HALF_DEAD = ("relu", "leaky_relu", "elu", "celu", "gelu", "silu", "swish")  # th
 
 
 def init(key: Key, sizes: Sequence[int], activation: Activation = "relu") -> Params:
-    """Normal weights, zero biases; sizes are (features, hidden …, outputs).
-
-    Variance 2/fan_in for rectifiers (He et al. 2015), 2/(fan_in + fan_out) for the rest (Glorot & Bengio 2010).
-    """
+    """Normal weights, zero biases; sizes are (features, hidden …, outputs)."""
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes={tuple(sizes)}: expected features, hidden widths and outputs, each from 1 up")
-    rectifies = getattr(resolve(activation), "__name__", "") in HALF_DEAD
     keys = jax.random.split(key, len(sizes) - 1)
 
     def layer(key: Key, fan_in: int, fan_out: int) -> Params:
-        variance = 2 / fan_in if rectifies else 2 / (fan_in + fan_out)
-        return {"w": variance**0.5 * jax.random.normal(key, (fan_out, fan_in)), "b": jnp.zeros(fan_out)}
+        deviation = variance(fan_in, fan_out, activation) ** 0.5
+        return {"w": deviation * jax.random.normal(key, (fan_out, fan_in)), "b": jnp.zeros(fan_out)}
 
     return [layer(*shape) for shape in zip(keys, sizes[:-1], sizes[1:], strict=True)]
+
+
+def variance(fan_in: int, fan_out: int, activation: Activation) -> float:
+    """2/fan_in for rectifiers (He et al. 2015), 2/(fan_in + fan_out) for the rest (Glorot & Bengio 2010)."""
+    rectifies = getattr(resolve(activation), "__name__", "") in HALF_DEAD
+    return 2 / fan_in if rectifies else 2 / (fan_in + fan_out)
 
 
 def apply(

@@ -11,7 +11,8 @@ from sandbox.problems.analytic import (
     rosenbrock,
     saddle,
 )
-from sandbox.problems.neural import digits_mlp, from_flax
+from sandbox.problems.modules import from_flax
+from sandbox.problems.networks import cnn, digits_cnn, digits_mlp, mlp
 from sandbox.problems.problem import Facts, Problem, certify
 from sandbox.problems.supervised import (
     breast_cancer_logistic,
@@ -41,6 +42,7 @@ _BARE = (
     breast_cancer_logistic,
     digits_softmax,
     digits_mlp,
+    digits_cnn,
 )
 
 __all__ = [
@@ -50,8 +52,10 @@ __all__ = [
     "bowl",
     "breast_cancer_logistic",
     "certify",
+    "cnn",
     "diabetes_linear",
     "diabetes_ridge",
+    "digits_cnn",
     "digits_mlp",
     "digits_softmax",
     "double_well",
@@ -61,6 +65,7 @@ __all__ = [
     "lasso",
     "least_squares",
     "logistic",
+    "mlp",
     "monkey_saddle",
     "names",
     "quadratic",

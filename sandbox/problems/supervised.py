@@ -15,23 +15,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, ArrayLike, Float
 
 from sandbox import losses, regularizers
 from sandbox.data.bundled import Split, load_breast_cancer, load_diabetes, load_digits
 from sandbox.models import linear
+from sandbox.problems.examples import Examples, Matrix, Vector, coded, distinct, frozen, held_out, inputs, real
 from sandbox.problems.problem import Facts, Problem, nothing
 from sandbox.types import Metrics, Params, Scalar
-
-Matrix = Float[np.ndarray, "examples features"]
-Vector = Shaped[np.ndarray, " examples"]
-
-
-class Examples(NamedTuple):
-    """Inputs and targets, one per row."""
-
-    X: Any
-    y: Any
 
 
 class LinearModel(NamedTuple):
@@ -76,14 +67,14 @@ def logistic(
     y_test: ArrayLike | None = None,
 ) -> Problem:
     """Mean log-loss + (l2/2) ‖w‖² + l1 ‖w‖₁ (Cox 1958); two labels of any kind, the larger is positive."""
-    X, y = _inputs(X, y)
+    X, y = inputs(X, y)
     l1, l2 = _penalty("l1", l1), _penalty("l2", l2)
-    labels = _labels(y)
+    labels = distinct(y)
     if len(labels) > 2:
         raise ValueError(f"logistic: y has {len(labels)} distinct labels; expected 2, softmax takes more")
-    code = lambda name, y: _coded(name, y, labels).astype(np.float64)
-    train = Examples(X, _frozen(code("y", y)))
-    test = _held_out(X, X_test, y_test, code)
+    code = lambda name, y: coded(name, y, labels).astype(np.float64)
+    train = Examples(X, frozen(code("y", y)))
+    test = held_out(X, X_test, y_test, code)
 
     def metrics(scores: Array, y: Array) -> Metrics:
         return {"accuracy": jnp.mean((scores > 0) == (y > 0), dtype=scores.dtype)}
@@ -106,12 +97,12 @@ def softmax(
 
     The Hessian is at most ½ XᵀX/n in every class (Böhning 1992).
     """
-    X, y = _inputs(X, y)
+    X, y = inputs(X, y)
     l2 = _penalty("l2", l2)
-    labels = _labels(y)
-    code = lambda name, y: _coded(name, y, labels).astype(np.int32)
-    train = Examples(X, _frozen(code("y", y)))
-    test = _held_out(X, X_test, y_test, code)
+    labels = distinct(y)
+    code = lambda name, y: coded(name, y, labels).astype(np.int32)
+    train = Examples(X, frozen(code("y", y)))
+    test = held_out(X, X_test, y_test, code)
 
     def metrics(scores: Array, y: Array) -> Metrics:
         return {"accuracy": jnp.mean(jnp.argmax(scores, 0) == y, dtype=scores.dtype)}
@@ -133,11 +124,11 @@ def _regression(
     X_test: Any = None,
     y_test: ArrayLike | None = None,
 ) -> Problem:
-    X, y = _inputs(X, y)
+    X, y = inputs(X, y)
     l1, l2 = _penalty("l1", l1), _penalty("l2", l2)
-    code = _real
-    train = Examples(X, _frozen(code("y", y)))
-    test = _held_out(X, X_test, y_test, code)
+    code = real
+    train = Examples(X, frozen(code("y", y)))
+    test = held_out(X, X_test, y_test, code)
 
     def metrics(scores: Array, y: Array) -> Metrics:
         return {"r2": 1 - jnp.sum((y - scores) ** 2) / jnp.sum((y - jnp.mean(y)) ** 2)}
@@ -244,71 +235,6 @@ def _curvature(X: Matrix, fit_intercept: bool, c: float, l2: Scalar) -> tuple[Sc
     return float(lowest), float(spectrum[-1])
 
 
-def _inputs(X: Any, y: Any) -> tuple[Matrix, Vector]:
-    """X as a read-only float64 matrix and y as it is, checked."""
-    X = _matrix("X", X)
-    y = np.asarray(y)
-    if y.shape != (len(X),):
-        raise ValueError(f"y has shape {y.shape}; expected ({len(X)},), one target for each of the {len(X)} rows of X")
-    return X, y
-
-
-def _held_out(X: Matrix, X_test: Any, y_test: Any, code: Callable[[str, Any], Vector]) -> Examples | None:
-    if (X_test is None) != (y_test is None):
-        raise ValueError("X_test and y_test come together; only one of them was given")
-    if X_test is None:
-        return None
-    X_test = _matrix("X_test", X_test)
-    if X_test.shape[1] != X.shape[1] or np.shape(y_test) != (len(X_test),):
-        raise ValueError(
-            f"X_test has shape {X_test.shape} and y_test {np.shape(y_test)}; expected (m, {X.shape[1]}) and (m,)"
-        )
-    return Examples(X_test, _frozen(code("y_test", y_test)))
-
-
-def _matrix(name: str, X: Any) -> Matrix:
-    if hasattr(X, "toarray"):
-        X = X.toarray()
-    X = _real(name, X)
-    if X.ndim != 2 or 0 in X.shape:
-        raise ValueError(f"{name} has shape {X.shape}; expected (examples, features), neither of them 0")
-    return _frozen(X)
-
-
-def _real(name: str, values: Any) -> np.ndarray:
-    """A float64 copy; a ValueError that names the first row with a NaN or an infinity."""
-    try:
-        values = np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not an array of real numbers: {error}") from None
-    bad = ~np.isfinite(values)
-    if bad.any():
-        where = np.argwhere(bad)[0]
-        raise ValueError(f"{name} holds {values[tuple(where)]} in row {where[0]}; expected finite numbers")
-    return values
-
-
-def _labels(y: np.ndarray) -> np.ndarray:
-    """The distinct labels, sorted; a ValueError where there is nothing to tell apart."""
-    if y.dtype.kind == "f":
-        _real("y", y)
-    labels = np.unique(y)
-    if len(labels) < 2:
-        raise ValueError(f"y holds only the label {labels[0]}; expected at least 2 distinct labels")
-    return labels
-
-
-def _coded(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
-    """The place of each label in the sorted list of labels."""
-    y = np.asarray(y)
-    places = np.minimum(np.searchsorted(labels, y), len(labels) - 1)
-    strange = labels[places] != y
-    if strange.any():
-        row = int(np.argmax(strange))
-        raise ValueError(f"{name} holds the label {y[row]} in row {row}; expected one of those in y")
-    return places
-
-
 def _penalty(name: str, strength: Scalar) -> Scalar:
     """The strength as a number, unless it is traced; a ValueError where it is negative or not finite."""
     if isinstance(strength, jax.core.Tracer):
@@ -322,8 +248,3 @@ def _penalty(name: str, strength: Scalar) -> Scalar:
 def _is_zero(strength: Scalar) -> bool:
     """Whether the term is known to be absent; a traced penalty may be anything."""
     return isinstance(strength, float) and strength == 0
-
-
-def _frozen(a: np.ndarray) -> np.ndarray:
-    a.setflags(write=False)
-    return a

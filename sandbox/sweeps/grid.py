@@ -1,9 +1,11 @@
 """sweep: one function at every point of a space, as one compiled program, into one labelled dataset."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from itertools import product
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from sandbox import store as stores
 from sandbox.engine.lanes import Plan, arrange, choose, mention_idle_cores
+from sandbox.engine.memory import fit, readable, room
 from sandbox.sweeps import recipe as recipes
 from sandbox.sweeps.lane import Program, program
 from sandbox.sweeps.progress import bar
@@ -42,8 +45,9 @@ def sweep(
     parameters as `params/<path>`. `points=sobol(256, …)` replaces the product of some axes by one dimension `point`.
 
     With a store, finished lanes are kept on disk: the same call after an interruption computes only what is missing,
-    and so does one with more seeds or rates; a store made by another program is refused. `memory` ("2GB") bounds one
-    chunk, `plan` overrides how lanes meet the hardware, `progress` shows a bar on a terminal while it lasts.
+    and so does one with more seeds or rates; a store made by another program is refused. `memory` ("2GB") is what this
+    process may hold, results included; without it, 60 % of what the machine has to spare. `plan` overrides how lanes
+    meet the hardware, `progress` shows a bar on a terminal while it lasts.
     """
     if keep not in (None, "params"):
         raise ValueError(f"keep={keep!r}: expected None or 'params'")
@@ -59,12 +63,11 @@ def sweep(
     variables = _variables(programs)
     for name in variables.keys() & where.lanes().keys():
         raise ValueError(f"'{name}' is both an axis and a result of the function; rename one of them")
-    wanted = where.lanes()
-    first = next(iter(programs))
-    sample = {name: wanted[name][_rows(wanted, first)] for name in where.axes}
-    plan = plan or choose([p.traced for p in programs.values()], sample, stored=store is not None, memory=memory)
+    left = room(memory)
+    left -= _results(where, variables, memory, left)
+    plan = plan or _plan(where, programs, left, store)
     if store is None:
-        arrays, rows, attributes = _in_memory(wanted, programs, variables, plan, progress)
+        arrays, rows, attributes = _in_memory(where.lanes(), programs, variables, plan, progress)
     else:
         arrays, rows, attributes = _on_disk(Path(store), where, programs, variables, plan, progress)
     coords = {name: (dim, values) for name, (dim, values) in where.axes.items() if dim != name}
@@ -88,6 +91,18 @@ def _rows(lanes: dict[str, np.ndarray], labels: tuple) -> np.ndarray:
     return np.flatnonzero(mask)
 
 
+def _plan(where: Space, programs: dict[tuple, Program], left: int, store: str | os.PathLike | None) -> Plan:
+    """A plan whose largest program, compiled, fits the memory that is left. A store that exists has its own."""
+    wanted = where.lanes()
+    first = _rows(wanted, next(iter(programs)))
+    sample = {name: wanted[name][first] for name in where.axes}
+    plan = choose([p.traced for p in programs.values()], sample, stored=store is not None, room=left)
+    if store is not None and stores.recipe(store) is not None:
+        return plan
+    largest = max(programs.values(), key=lambda p: p.traced.cost.working_set + p.traced.cost.output)
+    return fit(plan, left, lambda plan: largest.executable(plan).bytes)
+
+
 def _order(lanes: dict[str, np.ndarray], programs: dict[tuple, Program], plan: Plan) -> np.ndarray:
     """The numbers of the lanes in execution order: program after program, each in whole chunks."""
     order = []
@@ -107,21 +122,27 @@ def _chunks(
 ) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]:
     """Each chunk that is to do, computed: (its first row, its variables, seconds so far).
 
-    The next chunk is started before this one is handed over, so that writing hides behind computing.
+    The next chunk is started before this one is handed over, so that writing hides behind computing; and the next
+    program is compiled while this one runs.
     """
     seconds = {"compile_seconds": 0.0, "run_seconds": 0.0}
     waiting: tuple[int, Program, Any] | None = None
-    with bar(len(todo) * plan.chunk, progress) as advance:
-        for number in [*todo.tolist(), None]:
+    chosen = [_program_of(programs, table, number * plan.chunk) for number in todo.tolist()]
+    following: dict[Program, Program] = dict(pairwise(dict.fromkeys(chosen)))
+    ready: dict[Program, Future] = {}
+    with bar(len(todo) * plan.chunk, progress) as advance, ThreadPoolExecutor(1) as apart:
+        for number, p in [*zip(todo.tolist(), chosen, strict=True), (None, None)]:
             started = None
-            if number is not None:
+            if number is not None and p is not None:
                 rows = slice(number * plan.chunk, (number + 1) * plan.chunk)
                 lanes = {name: values[rows] for name, values in table.items()}
-                chosen = next(p for labels, p in programs.items() if all(lanes[n][0] == v for n, v in labels))
                 began = time.perf_counter()
-                executable = chosen.executable(plan)
+                for each in (p, following.get(p, p)):
+                    if each not in ready:
+                        ready[each] = apart.submit(each.lower(plan))
+                executable = ready[p].result()
                 seconds["compile_seconds"] += time.perf_counter() - began
-                started = rows.start, chosen, executable(lanes)
+                started = rows.start, p, executable(lanes)
             if waiting is not None:
                 began = time.perf_counter()
                 block = waiting[1].block(waiting[2])
@@ -129,6 +150,24 @@ def _chunks(
                 yield waiting[0], block, seconds
                 advance(plan.chunk)
             waiting = started
+
+
+def _program_of(programs: dict[tuple, Program], table: dict[str, np.ndarray], row: int) -> Program:
+    """The program of the chunk that begins with this row of the table."""
+    return next(p for labels, p in programs.items() if all(table[n][row] == v for n, v in labels))
+
+
+def _results(where: Space, variables: dict[str, stores.Variable], memory: int | str | None, left: int) -> int:
+    """Bytes of all results, as they come in and laid out; ValueError where so much is not left."""
+    lanes = len(next(iter(where.lanes().values())))
+    size = 2 * lanes * sum(math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in variables.values())
+    if size > left:
+        limit = "" if memory is None else f" of memory={memory!r}"
+        raise ValueError(
+            f"the results of {lanes:,} lanes take {readable(size)} while put together, {readable(left)}{limit} "
+            "are left: record less (record=None, every=100), or sweep fewer points at a time, which a store collects"
+        )
+    return size
 
 
 def _in_memory(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sandbox.engine.guard import OK
-from sandbox.engine.lanes import Plan, compiled, exactly
+from sandbox.engine.lanes import Executable, Plan, exactly, lower
 from sandbox.engine.loop import Run
 from sandbox.engine.program import Traced
 from sandbox.store import Variable
@@ -32,12 +32,12 @@ class Lane:
     every: int | None = field(metadata={"static": True})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A traced function and the executables made of it, by plan."""
 
     traced: Traced
-    executables: dict[Plan, Callable]
+    executables: dict[Plan, Executable]
     alive: list[Any]  # what must not be freed while this is remembered by identity
 
     @property
@@ -54,11 +54,16 @@ class Program:
         names = repr((self.traced.out.dims, self.traced.out.every))
         return hashlib.sha256((self.traced.fingerprint + names).encode()).hexdigest()
 
-    def executable(self, plan: Plan) -> Callable:
-        """Chunk of axis values → flat outputs, compiled at the first call."""
-        if plan not in self.executables:
-            self.executables[plan] = compiled(self.traced, plan)
-        return self.executables[plan]
+    def lower(self, plan: Plan) -> Callable[[], Executable]:
+        """What gives the program for a chunk when it is called, in any thread: compiled then, if it was not before."""
+        if plan in self.executables:
+            return lambda: self.executables[plan]
+        make = lower(self.traced, plan)
+        return lambda: self.executables.setdefault(plan, make())
+
+    def executable(self, plan: Plan) -> Executable:
+        """The program for a chunk, compiled at the first call."""
+        return self.lower(plan)()
 
     def block(self, outputs: list[jax.Array]) -> dict[str, np.ndarray]:
         """The outputs of a chunk, once they are there."""

@@ -1,7 +1,7 @@
-"""Networks as problems: the digits MLP, and any flax module of the user's."""
+"""Any flax module of the user's as a problem."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,46 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
 
-from sandbox import losses
-from sandbox.data.bundled import load_digits
-from sandbox.models import mlp
-from sandbox.problems.problem import Facts, Problem, nothing
-from sandbox.problems.supervised import Examples
+from sandbox.problems.examples import Examples
+from sandbox.problems.problem import Problem, nothing
 from sandbox.types import Array, Key, Metrics, Params
 
 LossOfOne = Callable[[Any, Any], Array]
 Predict = Callable[[Params, Array, Key | None], Array]  # one prediction a row
-
-
-def digits_mlp(hidden: Sequence[int] = (64,), activation: mlp.Activation = "relu") -> Problem:
-    """Mean cross-entropy of a multilayer perceptron on the digits: 64 pixels, hidden layers, ten classes."""
-    mlp.resolve(activation)
-    split = load_digits()
-    sizes = (split.X.shape[1], *hidden, 10)
-
-    def scores(params: Params, X: ArrayLike) -> Array:
-        return mlp.apply(params, jnp.asarray(X, params[0]["w"].dtype).T, activation)
-
-    def loss(params: Params, batch: Examples) -> Array:
-        each = jax.vmap(losses.softmax_cross_entropy, in_axes=(-1, 0))
-        return jnp.mean(each(scores(params, batch.X), jnp.asarray(batch.y)))
-
-    def evaluate(params: Params) -> Metrics:
-        params = jax.tree.map(jnp.asarray, params)
-        correct = jnp.argmax(scores(params, split.X_test), 0) == split.y_test
-        return {
-            "loss": loss(params, Examples(split.X_test, split.y_test)),
-            "accuracy": jnp.mean(correct, dtype=params[0]["w"].dtype),
-        }
-
-    return Problem(
-        name="digits_mlp",
-        init=lambda key: mlp.init(key, sizes, activation),
-        loss=loss,
-        data=Examples(split.X, split.y),
-        evaluate=evaluate,
-        facts=Facts(convex=False),
-    )
 
 
 def from_flax(
