@@ -1,5 +1,6 @@
 """Every test sees two CPU devices and strict arrays."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
 os.environ.setdefault("MPLBACKEND", "agg")
+# Millions of objects that live to the end are not searched for garbage again and again.
+gc.set_threshold(200_000, 20, 1000)
 
 
 @pytest.fixture
