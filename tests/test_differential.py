@@ -105,7 +105,8 @@ def test_agrees_with_optax_on_anything_for_long(case):
         agree(case, "float64")
 
 
-@settings(max_examples=4, deadline=None, derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(cases())
 def test_agrees_with_optax_in_single_precision(case):
     agree(case, "float32")

@@ -17,7 +17,11 @@ ENTRIES = catalogue.ENTRIES
 PAGES = collected("PAGES")
 
 
-@pytest.mark.parametrize("name", optimizers.names())
+# In the fast tier the others are held to their pages in NumPy, and drawn by hypothesis.
+SOME = [pytest.param(name, marks=[pytest.mark.slow] * (k % 4 > 0)) for k, name in enumerate(optimizers.names())]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_follows_its_twin(name, x64):
     """The short form: every switch and number moved, on the loss that has all kinds of curvature."""
     entry, (other, _), moved = ENTRIES[name], parity.twin(name), parity.settings(name)[2]

@@ -18,6 +18,7 @@ from sandbox.problems import analytic, modules, networks, supervised
 from sandbox.problems.problem import Facts, Problem, certify
 
 NAMES = problems.names()
+NETWORKS_SLOW = [pytest.param(n, marks=[pytest.mark.slow] * n.endswith(("mlp", "cnn"))) for n in NAMES]
 
 
 @cache
@@ -69,7 +70,7 @@ def test_a_factory_says_what_it_is_in_one_line_and_takes_its_name(name):
     assert bare(name).name == name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS_SLOW)
 def test_init_is_pure_the_loss_a_finite_scalar_and_lanes_are_the_problem_alone(name):
     problem = bare(name)
     start = lambda key: (problem.init(key), problem.objective(problem.init(key)))
@@ -85,7 +86,7 @@ def test_init_is_pure_the_loss_a_finite_scalar_and_lanes_are_the_problem_alone(n
         jax.tree.map(lambda lane, a, k=k: np.testing.assert_array_equal(lane[k], a), lanes, params)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS_SLOW)
 def test_the_gradient_is_the_slope(name, x64):
     f, start = oracle(name)
     rng = np.random.default_rng(1)

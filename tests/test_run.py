@@ -48,7 +48,7 @@ def test_the_jollof_story(x64, key):
     assert int(result.diverged_at) == -1
 
 
-@pytest.mark.parametrize("make", [epochs, with_replacement])
+@pytest.mark.parametrize("make", [epochs, pytest.param(with_replacement, marks=pytest.mark.slow)])
 def test_a_run_is_the_loop_written_by_hand(make, x64, key):
     problem, scheme, optimizer = noisy_line(), make(5), optimizers.adam(0.1)
     init_key, batch_key, _ = jax.random.split(key, 3)
@@ -61,7 +61,7 @@ def test_a_run_is_the_loop_written_by_hand(make, x64, key):
     np.testing.assert_allclose(result.value, problem.objective(params), rtol=1e-12)
 
 
-@pytest.mark.parametrize("every", [2, 3, 7])
+@pytest.mark.parametrize("every", [7, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3))])
 def test_every_k_th_row_of_the_same_run(every, x64, key):
     problem = noisy_line()
     full = run(problem, optimizers.sgd(0.1, momentum=0.9), steps=10, key=key, batch_size=5)

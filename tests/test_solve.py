@@ -86,7 +86,10 @@ def test_ridge(n, d, collinear, fit_intercept):
     same_optimum(problem, solution, rival.coef_, rival.intercept_ if fit_intercept else None)
 
 
-@pytest.mark.parametrize(("n", "d", "collinear", "fit_intercept"), SHAPES)
+@pytest.mark.parametrize(
+    ("n", "d", "collinear", "fit_intercept"),
+    [*SHAPES[1:3], *(pytest.param(*s, marks=pytest.mark.slow) for s in (SHAPES[0], SHAPES[3]))],
+)
 @pytest.mark.parametrize("l2", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_lasso_and_elastic_net(n, d, collinear, l2, fit_intercept):
     X, y = random_regression(n, d, seed=2, collinear=collinear)
@@ -183,7 +186,9 @@ def separable(kind):
     return problems.softmax(iris.X, iris.y, 0.0)
 
 
-@pytest.mark.parametrize("kind", ["all", "units", "one direction", "one class"])
+@pytest.mark.parametrize(
+    "kind", ["units", *(pytest.param(k, marks=pytest.mark.slow) for k in ("all", "one direction", "one class"))]
+)
 def test_an_infimum_that_is_not_attained_is_not_converged_to(kind):
     solution = solve(separable(kind))
     assert solution.status == "failed"

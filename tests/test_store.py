@@ -251,6 +251,7 @@ def computed_chunks(target):
     return list((target / "status" / "c").glob("*")) if target.exists() else []
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_and_equals_an_uninterrupted_one(tmp_path):
     computed, last, resumed, whole = killed_and_resumed(tmp_path, 1, np.random.default_rng(0))
     assert 0 < computed[-1] < 64

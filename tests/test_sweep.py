@@ -204,7 +204,7 @@ def test_a_plan_from_a_larger_machine_runs_on_the_devices_that_there_are(x64):
     xarray.testing.assert_equal(small, large)
 
 
-@pytest.mark.parametrize("arranged", [True, False])
+@pytest.mark.parametrize("arranged", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_backend_started_with_fewer_cores_is_mentioned_once(arranged):
     call = "sandbox.use_all_cores();" if arranged else ""
     code = f"import jax, sandbox; {call} from sandbox.sweeps import sweep; [sweep(lambda a: a, a=[1.0]) for _ in '12']"
