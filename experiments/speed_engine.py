@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from speed import BATCH, RATES, ROSENBROCK_RATES, ROSENBROCK_STEPS, STEPS, interleaved, python_loop, quote
+from speed import BATCH, RATES, ROSENBROCK_RATES, ROSENBROCK_STEPS, STEPS, interleaved, python_loop
 
 import sandbox
 from sandbox import losses, optimizers, problems, report, tree
@@ -214,12 +214,11 @@ def fractal() -> list[dict[str, Any]]:
 
 
 def main() -> list[dict[str, Any]]:
-    """Measure everything, write results/speed/engine.csv and the README's table."""
+    """Measure everything, write results/speed/engine.csv."""
     sandbox.use_all_cores()
     rows = [*perceptron(), *convolutional(), *valley(), *fractal()]
     (ROOT / "results" / "speed").mkdir(parents=True, exist_ok=True)
     report.write_csv(ROOT / "results" / "speed" / "engine.csv", rows)
     table = report.markdown(rows)
     print(table)
-    quote("engine", table)
     return rows
