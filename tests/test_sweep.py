@@ -16,7 +16,7 @@ from sandbox.engine.lanes import Plan, arrange, choose, lower
 from sandbox.engine.memory import fit
 from sandbox.engine.program import Traced
 from sandbox.sweeps import choice, halton, linear, log, random, sobol, static, sweep
-from sandbox.sweeps.lane import lane
+from sandbox.sweeps.lane import Program, lane
 
 
 def point(**kinds):
@@ -196,6 +196,26 @@ def test_a_sharded_program_has_no_collectives():
     text = lower(program, Plan(2, 2, 2))().xla.as_text()
     for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
         assert word not in text
+
+
+def test_the_next_program_is_compiled_while_this_one_runs(monkeypatch):
+    events = []
+
+    def lowered(program, plan):
+        events.append("lowered")
+        return lower(program, plan)
+
+    def block(self, outputs):
+        events.append("handed over")
+        return unchanged(self, outputs)
+
+    unchanged = Program.block
+    monkeypatch.setattr("sandbox.sweeps.lane.lower", lowered)
+    monkeypatch.setattr(Program, "block", block)
+    ds = sweep(lambda a, n: a * n, a=[1.0, 2.0], n=static(2.0, 3.0, 4.0))
+    assert events == ["lowered", "lowered", "lowered", "handed over", "handed over", "handed over"]
+    np.testing.assert_array_equal(ds.value, [[2, 3, 4], [4, 6, 8]])
+    assert ds.attrs["compile_seconds"] > 0
 
 
 def test_a_plan_from_a_larger_machine_runs_on_the_devices_that_there_are(x64):

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,13 @@ def sweep(
         raise ValueError(f"'{name}' is both an axis and a result of the function; rename one of them")
     left = room(memory)
     left -= _results(where, variables, memory, left)
+    began = time.perf_counter()
     plan = plan or _plan(where, programs, left, store)
+    compute = partial(_chunks, programs, progress, time.perf_counter() - began)
     if store is None:
-        arrays, rows, attributes = _in_memory(where.lanes(), programs, variables, plan, progress)
+        arrays, rows, attributes = _in_memory(where.lanes(), programs, variables, plan, compute)
     else:
-        arrays, rows, attributes = _on_disk(Path(store), where, programs, variables, plan, progress)
+        arrays, rows, attributes = _on_disk(Path(store), where, programs, variables, plan, compute)
     coords = {name: (dim, values) for name, (dim, values) in where.axes.items() if dim != name}
     every = {p.traced.out.every for p in programs.values()} - {None}
     lengths = {v.shape[0] for v in variables.values() if v.dims[:1] == ("step",)}
@@ -117,15 +120,23 @@ def _take(lanes: dict[str, np.ndarray], order: np.ndarray) -> dict[str, np.ndarr
     return {name: values[order] for name, values in lanes.items()}
 
 
+Chunks = Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]
+
+
 def _chunks(
-    programs: dict[tuple, Program], table: dict[str, np.ndarray], plan: Plan, todo: np.ndarray, progress: bool
-) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]:
+    programs: dict[tuple, Program],
+    progress: bool,
+    planning: float,
+    plan: Plan,
+    table: dict[str, np.ndarray],
+    todo: np.ndarray,
+) -> Chunks:
     """Each chunk that is to do, computed: (its first row, its variables, seconds so far).
 
     The next chunk is started before this one is handed over, so that writing hides behind computing; and the next
-    program is compiled while this one runs.
+    program is compiled while this one runs. Planning took some seconds too, most of them to compile the first program.
     """
-    seconds = {"compile_seconds": 0.0, "run_seconds": 0.0}
+    seconds = {"compile_seconds": planning, "run_seconds": 0.0}
     waiting: tuple[int, Program, Any] | None = None
     chosen = [_program_of(programs, table, number * plan.chunk) for number in todo.tolist()]
     following: dict[Program, Program] = dict(pairwise(dict.fromkeys(chosen)))
@@ -171,14 +182,18 @@ def _results(where: Space, variables: dict[str, stores.Variable], memory: int | 
 
 
 def _in_memory(
-    wanted: dict[str, np.ndarray], programs: dict[tuple, Program], variables: dict, plan: Plan, progress: bool
+    wanted: dict[str, np.ndarray],
+    programs: dict[tuple, Program],
+    variables: dict,
+    plan: Plan,
+    compute: Callable[[Plan, dict[str, np.ndarray], np.ndarray], Chunks],
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """Arrays along lanes, the row of each wanted lane, and what is worth knowing of the execution."""
     order = _order(wanted, programs, plan)
     arrays = {name: np.full((len(order), *v.shape), stores.fill(v.dtype), v.dtype) for name, v in variables.items()}
     seconds: dict[str, float] = {}
     todo = np.arange(len(order) // plan.chunk)
-    for start, block, seconds in _chunks(programs, _take(wanted, order), plan, todo, progress):
+    for start, block, seconds in compute(plan, _take(wanted, order), todo):
         for name, values in block.items():
             arrays[name][start : start + plan.chunk] = values
     rows = np.empty(len(next(iter(wanted.values()))), int)
@@ -187,7 +202,12 @@ def _in_memory(
 
 
 def _on_disk(
-    path: Path, where: Space, programs: dict[tuple, Program], variables: dict, plan: Plan, progress: bool
+    path: Path,
+    where: Space,
+    programs: dict[tuple, Program],
+    variables: dict,
+    plan: Plan,
+    compute: Callable[[Plan, dict[str, np.ndarray], np.ndarray], Chunks],
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """The same from a store, once every wanted lane is in it; with its recipe."""
     wanted = where.lanes()
@@ -219,7 +239,7 @@ def _on_disk(
         todo = np.flatnonzero((asked >= 0).any(axis=1) & ~stores.finished(path))
         seconds: dict[str, float] = {}
         try:
-            for start, block, seconds in _chunks(programs, table, plan, todo, progress):
+            for start, block, seconds in compute(plan, table, todo):
                 stores.write(path, start, block)
         finally:
             if seconds:
