@@ -6,6 +6,7 @@ of the rounds' ratios with its range.
 
     python experiments/speed.py                      starting, sweeping
     python experiments/speed.py engine               sweeping beside what the machine can do
+    python experiments/speed.py limits               plans, memory, stores, a million lanes
     python experiments/speed.py optimizers [NAME]…   every optimizer beside Optax's, or these
 """
 
@@ -238,6 +239,10 @@ if __name__ == "__main__":
         import speed_engine
 
         speed_engine.main()
+    elif sys.argv[1:2] == ["limits"]:
+        import speed_limits
+
+        speed_limits.main()
     elif sys.argv[1:2] == ["optimizers"]:
         import speed_optimizers
 

@@ -25,9 +25,9 @@ def use_all_cores(devices: int | None = None) -> int:
     try:
         jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError as error:
-        if len(jax.devices()) < wanted:
+        if (have := len(jax.local_devices())) < wanted:
             raise RuntimeError(
-                f"JAX has started with {len(jax.devices())} devices; call sandbox.use_all_cores() before the first "
+                f"JAX has started with {have} devices; call sandbox.use_all_cores() before the first "
                 f"JAX operation to get {wanted}"
             ) from error
     return wanted

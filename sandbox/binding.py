@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -55,6 +56,33 @@ def trainer(bound: Bound, steps: int, batch_size: int | None) -> Callable[..., A
         return engine.run(bound.problem(**point), bound.method(**point), steps=steps, batch_size=batch_size, key=key)
 
     return train
+
+
+def in_pieces(bound: Bound, steps: int, batch_size: int | None, seed: int, checkpoint: Path, save_every: int) -> Any:
+    """One run that is kept on disk as it goes."""
+    import jax
+
+    from sandbox import engine
+    from sandbox.sweeps.progress import bar
+
+    with bar(steps, True, "steps") as advance:
+        reached = 0
+
+        def told(step: int) -> None:
+            nonlocal reached
+            advance(step - reached)
+            reached = step
+
+        return engine.long_run(
+            bound.problem(),
+            bound.method(),
+            steps=steps,
+            batch_size=batch_size,
+            key=jax.random.key(seed),
+            checkpoint=checkpoint,
+            save_every=save_every,
+            told=told,
+        )
 
 
 def pick(values: dict[str, Any], names: set[str]) -> dict[str, Any]:

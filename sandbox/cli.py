@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from sandbox import __version__
-from sandbox.binding import bind, problem_alone, trainer
+from sandbox.binding import bind, in_pieces, pick, problem_alone, trainer
 from sandbox.drawing import (
     caption,
     draw_landscape,
@@ -117,6 +117,11 @@ def run(
     steps: Steps = 1000,
     seed: Annotated[int, typer.Option(help="of the start, the batches and the noise")] = 0,
     batch_size: BatchSize = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(callback=noted, help="keep the run here now and then; the same call goes on from there"),
+    ] = None,
+    save_every: Annotated[int, typer.Option(help="steps between two checkpoints")] = 1000,
     figure: Figure = None,
     x64: X64 = False,
 ) -> None:
@@ -128,11 +133,12 @@ def run(
 
     from sandbox import engine, lookup
 
-    whole(steps=steps, batch_size=batch_size)
+    whole(steps=steps, batch_size=batch_size, save_every=save_every)
     lookup.drawable(figure)
     bound = bind(problem, optimizer, set_, {})
     with start(x64):
-        result = jax.jit(trainer(bound, steps, batch_size))(seed=seed)
+        whole_run = lambda: jax.jit(trainer(bound, steps, batch_size))(seed=seed)
+        result = in_pieces(bound, steps, batch_size, seed, checkpoint, save_every) if checkpoint else whole_run()
         chosen = bound.problem()
         assert isinstance(result, engine.Run)
         at = range(steps) if steps <= 10 else sorted({0, *(int(steps * f) for f in (0.01, 0.03, 0.1, 0.3)), steps - 1})
@@ -160,7 +166,7 @@ def sweep(
     steps: Steps = 1000,
     batch_size: BatchSize = None,
     store: Store = None,
-    memory: Annotated[str | None, typer.Option(help="what one chunk of lanes may take, like 2GB")] = None,
+    memory: Annotated[str | None, typer.Option(help="what this process may hold, results included, like 2GB")] = None,
     figure: Figure = None,
     x64: X64 = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="say how the lanes were placed, and why")] = False,
@@ -213,6 +219,11 @@ def tune(
     optimizer: OptimizerName,
     rates: Annotated[str, typer.Option(help="log:LOW:HIGH:COUNT, linear:… or a,b,c")] = "log:1e-4:10:41",
     set_: Set = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option("--axis", help="another one to search, by Hyperband: name=linear:LOW:HIGH or log:…; repeatable"),
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="of the search: 60s, 2e6steps or 1e6gradients")] = None,
     seeds: Annotated[int, typer.Option(help="runs at every rate, from seed 0 up")] = 4,
     steps: Steps = 1000,
     batch_size: BatchSize = None,
@@ -220,22 +231,33 @@ def tune(
     figure: Figure = None,
     x64: X64 = False,
 ) -> None:
-    """Which learning rate is best, and how far it is from the cliff.
+    """Which learning rate is best, and how far it is from the cliff; with other hyper-parameters, which point.
 
     Example: sandbox tune digits_mlp adam --rates log:1e-4:1:33 --steps 300 --batch-size 128 --figure u.png
+
+    Example: sandbox tune digits_mlp adam --axis b1=linear:0:0.99 --budget 30s --steps 300 --batch-size 128
     """
     from sandbox import lookup, sweeps
 
     whole(seeds=seeds, steps=steps, batch_size=batch_size)
     lookup.drawable(figure)
-    bound = bind(problem, optimizer, set_, lookup.axes([f"learning_rate={rates}"]))
+    further, limit = lookup.axes(axis or [], counted=False), lookup.budget(budget) if budget else None
+    bound = bind(problem, optimizer, set_, lookup.axes([f"learning_rate={rates}"]) | further)
     chosen = bound.problem()
-    method = lambda rate: bound.method(learning_rate=rate)
+    method = lambda rate, **rest: bound.method(learning_rate=rate, **rest)
     with start(x64):
-        grid, size = bound.axes["learning_rate"], batch_size
+        grid, space = bound.axes["learning_rate"], pick(bound.axes, set(further))
         tuned = sweeps.tune(
-            chosen, method, learning_rate=grid, seeds=range(seeds), steps=steps, batch_size=size, store=store
-        )  # fmt: skip
+            chosen,
+            method,
+            space,
+            limit,
+            learning_rate=grid,
+            seeds=range(seeds),
+            steps=steps,
+            batch_size=batch_size,
+            store=store,
+        )
     show_tuned(tuned, f"{problem} under {optimizer}, {steps} steps, {seeds} seeds")
     if figure:
         draw_tuned(figure, tuned, chosen, f"{problem} under {optimizer}, {steps} steps")

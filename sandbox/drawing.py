@@ -40,6 +40,10 @@ def show_tuned(tuned: Any, title: str) -> None:
     if known:
         unknown = tuned.margin != tuned.margin
         show(title, numbers, [(*row[:3], "none", "") if unknown else row])
+    if tuned.search is not None:
+        others = ", ".join(f"{name} = {value:.4g}" for name, value in tuned.point.items() if name != "learning_rate")
+        points, steps = tuned.search.sizes["point"], int(tuned.search.steps.sum())
+        typer.echo(f"{points} points searched in {steps:,} steps{'; the best has ' if others else ''}{others}")
     runs, computed = tuned.dataset.status.size, tuned.dataset.attrs.get("lanes_computed")
     reused = "" if computed is None else f", {runs - computed} of them were in the store already"
     typer.echo(f"{runs} runs{reused}; {int((tuned.dataset.status == 1).sum())} diverged")

@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any, get_args
 
 from sandbox.problems.problem import Problem
+from sandbox.sweeps.halving import Budget
 from sandbox.sweeps.space import Axis, linear, log, static
 
 _A = {"problem": "a Problem", "optimizer": "an optimizer, with init and update,"}
@@ -123,8 +124,8 @@ def settings(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def axes(texts: Iterable[str]) -> dict[str, Axis | list[Any]]:
-    """["learning_rate=log:1e-4:1:64", "b1=0.9,0.95"] as the axes of a sweep."""
+def axes(texts: Iterable[str], counted: bool = True) -> dict[str, Axis | list[Any]]:
+    """["learning_rate=log:1e-4:1:64", "b1=0.9,0.95"] as the axes of a sweep, or of a search, without counts."""
     found: dict[str, Axis | list[Any]] = {}
     for text in texts:
         name, equals, spec = text.partition("=")
@@ -134,7 +135,7 @@ def axes(texts: Iterable[str]) -> dict[str, Axis | list[Any]]:
         kind, *numbers = spec.split(":")
         ranges: Mapping[str, Callable[..., Axis]] = {"log": log, "linear": linear}
         if kind in ranges:
-            found[name] = _range(text, ranges[kind], numbers)
+            found[name] = _range(text, ranges[kind], numbers, counted)
         elif numbers:
             raise ValueError(f"axis '{text}': no range is called '{kind}'{nearest(kind, ranges)}; take log or linear")
         else:
@@ -142,17 +143,31 @@ def axes(texts: Iterable[str]) -> dict[str, Axis | list[Any]]:
     return found
 
 
+def budget(text: str) -> Budget:
+    """ "60s", "2e6 steps" or "1e6 gradients" as a budget."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text[len(number) :].strip()
+    units = {"s": "seconds", "seconds": "seconds", "steps": "steps", "gradients": "gradients"}
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = 0.0
+    if unit not in units or not amount > 0:
+        raise ValueError(f"budget '{text}': expected a time like 60s, or an effort like 2e6steps or 1e6gradients")
+    return Budget(**{units[unit]: amount})
+
+
 def _once(option: str, name: str, found: Mapping[str, Any]) -> None:
     if name in found:
         raise ValueError(f"{option} {name}=… was given twice; give all its values in one, like --axis {name}=a,b")
 
 
-def _range(text: str, make: Callable[..., Axis], numbers: list[str]) -> Axis:
+def _range(text: str, make: Callable[..., Axis], numbers: list[str], counted: bool) -> Axis:
     """log:1e-4:1:64 as log(1e-4, 1.0, 64)."""
-    if len(numbers) != 3:
+    if len(numbers) != 3 and (counted or len(numbers) != 2):
         raise ValueError(f"axis '{text}': expected three numbers, LOW:HIGH:COUNT, like log:1e-4:1:64")
     try:
-        low, high, count = float(numbers[0]), float(numbers[1]), int(numbers[2])
+        low, high, count = float(numbers[0]), float(numbers[1]), int(numbers[2]) if numbers[2:] else None
     except ValueError:
         raise ValueError(f"axis '{text}': LOW and HIGH are numbers and COUNT is a whole one") from None
     try:

@@ -139,6 +139,13 @@ BAD = {  # what is typed, and words that the one line must have
     "a rate below zero": (("tune", "bowl", "adam", "--rates", "-0.1,0.1"), "learning_rate=-0.1 positive"),
     "rates in words": (("tune", "bowl", "adam", "--rates", "log:a:b:c"), "log:a:b:c numbers"),
     "tune with no seeds": (("tune", "bowl", "adam", "--seeds", 0), "--seeds 0 1"),
+    "an axis of tune in one number": (("tune", "bowl", "adam", "--axis", "b1=linear:0"), "b1=linear:0 numbers"),
+    "an axis of tune that is no range": (("tune", "bowl", "adam", "--axis", "b1=0,0.9"), "b1 range linear"),
+    "a budget in words": (("tune", "bowl", "adam", "--budget", "much"), "'much' 60s 2e6steps"),
+    "a budget of nothing": (("tune", "bowl", "adam", "--budget", "0s"), "'0s' 60s"),
+    "a budget below one run": (("tune", "bowl", "adam", "--budget", "5steps"), "steps=5 1000"),
+    "no steps between checkpoints": ((*RUN, "--checkpoint", "c", "--save-every", 0), "--save-every 0 1"),
+    "a checkpoint below a file": ((*RUN, "--checkpoint", "afile/x"), "afile/x written"),
     "a figure of tune below a file": (("tune", "bowl", "adam", "--figure", "afile/x.png"), "afile/x.png written"),
     "the landscape of nothing": (("landscape", "bowll"), "no problem 'bowll' bowl? list"),
     "the landscape of one variable": (("landscape", "mine.py:hill"), "two parameters 1 line"),
@@ -290,6 +297,27 @@ def test_tune_says_that_the_grid_is_too_narrow_or_too_high(sandbox):
     high = sandbox(*call, "30,100")[1]
     assert "note: every run diverged; try rates below 30" in high
     assert cells(high) == []
+
+
+def test_tune_searches_more_than_the_rate(sandbox):
+    """On ½x² heavy ball lands at once with η = 1 and β = 0; every β above remembers too long."""
+    call = ("tune", "mine.py:hill", "heavy_ball", "--axis", "momentum=linear:0:0.9", "--rates", "log:0.01:4:9")
+    code, out, err = sandbox(*call, "--budget", "20000steps", "--seeds", 1, "--steps", 27, "--x64")
+    assert (code, err) == (0, [])
+    (said,) = [line for line in out if "points searched in" in line]
+    assert float(said.partition("momentum = ")[2]) < 0.5
+    assert float(cells(out)[0][1]) < 1e-6
+
+
+def test_a_run_in_pieces_goes_on(sandbox, tmp_path):
+    call = ("run", "bowl", "adam", "--set", RATE, "--steps", 30)
+    whole = sandbox(*call)[1]
+    assert sandbox(*call, "--checkpoint", "kept", "--save-every", 8)[1] == whole
+    assert (tmp_path / "kept" / "30").is_dir()
+    assert sandbox(*call, "--checkpoint", "kept", "--save-every", 8)[1] == whole
+    code, _, err = sandbox(*call[:-1], 40, "--checkpoint", "kept", "--save-every", 8)
+    assert code == 2
+    assert "another program" in err[0]
 
 
 def test_tune_takes_settings_of_problem_and_optimizer(sandbox):

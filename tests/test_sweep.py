@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -216,6 +217,20 @@ def test_the_next_program_is_compiled_while_this_one_runs(monkeypatch):
     assert events == ["lowered", "lowered", "lowered", "handed over", "handed over", "handed over"]
     np.testing.assert_array_equal(ds.value, [[2, 3, 4], [4, 6, 8]])
     assert ds.attrs["compile_seconds"] > 0
+
+
+def test_a_program_is_traced_once(monkeypatch):
+    """However many lanes, chunks and calls: more seeds and other rates are the same program."""
+    chex.clear_trace_counter()
+    monkeypatch.setattr("sandbox.sweeps.lane.lane", chex.assert_max_traces(lane, n=1))
+
+    def train(learning_rate, seed):
+        return run(problems.rosenbrock(), optimizers.adam(learning_rate), steps=3, key=jax.random.key(seed))
+
+    for seeds in (2, 3):
+        sweep(train, learning_rate=log(1e-3, 1e-1, 7), seed=range(seeds), plan=Plan(2, 2, 2))
+    with pytest.raises(AssertionError, match="traced > 1 times"):
+        sweep(train, learning_rate=log(1e-3, 1e-1, 7), seed=range(2), keep="params")
 
 
 def test_a_plan_from_a_larger_machine_runs_on_the_devices_that_there_are(x64):

@@ -36,7 +36,7 @@ def watch(seen: Watch, step: Array, params: Params, value: Array, grads: Params)
     return Watch(diverged_at, sound, tree.where(before, params, seen.broken))
 
 
-def settle(params: Params, seen: Watch, steps: int) -> tuple[Params, Array]:
+def settle(params: Params, seen: Watch, steps: Array) -> tuple[Params, Array]:
     """The last finite params, and diverged_at. An update that overflowed in the very last step makes its iterate,
     number `steps`, the diverged one."""
     ok = seen.diverged_at == NEVER

@@ -48,17 +48,20 @@ def choose(
     *,
     stored: bool = False,
     room: int = 1 << 40,
+    width: int | None = None,
+    devices: int | None = None,
 ) -> Plan:
     """A plan from the price of one lane: as many lanes step together as fit a core's near caches with all that they
     touch in a step, or up to TOGETHER where those fit the far one. (Measured: 1,024 for a function of two variables,
     2 to 16 alike for a small network, 1 for a convolutional one.)
 
     `lanes` holds the axis values of the lanes of one program; where there are several they share one plan. `room` is in
-    bytes, and the price a guess: `memory.fit` asks the compiled program.
+    bytes, and the price a guess: `memory.fit` asks the compiled program, `rehearsal.settle` the clock. They say by
+    `width` about how many lanes step together, and on how many `devices`.
     """
     cost = Cost(*(max(field) for field in zip(*(p.cost for p in programs), strict=True)))
-    devices, total = len(jax.devices()), _length(lanes)
-    fits = together(cost.working_set)
+    devices, total = devices or len(jax.local_devices()), _length(lanes)
+    fits = width or together(cost.working_set)
     outer = tuple(name for name in lanes if any(name in p.keyed for p in programs))
     sharing = total // len(_distinct(lanes, outer))
     if sharing < min(fits, TOGETHER) or len(outer) == len(lanes):
@@ -92,8 +95,8 @@ def together(working_set: int) -> int:
 def mention_idle_cores() -> None:
     """Say, once in a process, how to get the cores that JAX was started without."""
     cores = len(os.sched_getaffinity(0))
-    if jax.default_backend() == "cpu" and len(jax.devices()) < cores:
-        used = f"{len(jax.devices())} of {cores} cores"
+    if jax.default_backend() == "cpu" and len(jax.local_devices()) < cores:
+        used = f"{len(jax.local_devices())} of {cores} cores"
         warnings.warn(f"on {used}: call sandbox.use_all_cores() before the first JAX operation for all", stacklevel=3)
 
 
@@ -120,7 +123,11 @@ class Executable:
     xla: Any
 
     def __call__(self, lanes: dict[str, np.ndarray]) -> list[jax.Array]:
-        return self.xla(self.consts, *_inputs(self.program, lanes, self.plan))
+        numbers, values = _inputs(self.program, lanes, self.plan)
+        # What an earlier call put out lies where that call needed it.
+        _, _, homes = self.xla.input_shardings[0]
+        at_home = [v if isinstance(v, np.ndarray) else jax.device_put(v, h) for v, h in zip(values, homes, strict=True)]
+        return self.xla(self.consts, numbers, tuple(at_home))
 
     @property
     def bytes(self) -> int:
@@ -135,9 +142,9 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     """The program as one call for a chunk, to be compiled by calling what is returned, in any thread. (Lowering is for
     this one: JAX's settings are a thread's own.) No device waits for another: there is no collective in it. A plan from
     a larger machine runs on as many devices as there are."""
-    available = min(plan.devices, len(jax.devices()))
+    available = min(plan.devices, len(jax.local_devices()))
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
-    mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+    mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
     along = tuple(None if name in plan.outer else 0 for name in program.names)
 
     def group(consts: tuple, number: jax.Array, values: tuple) -> list[jax.Array]:
@@ -151,10 +158,11 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
 
     over = PartitionSpec("lanes")
     whole = jax.shard_map(device, mesh=mesh, in_specs=(PartitionSpec(), over, over), out_specs=over, check_vma=False)
-    shape = lambda axis: (plan.groups,) if axis is None else (plan.groups, plan.width)
-    numbers = jax.ShapeDtypeStruct(shape(0), np.int32)
+    lead = lambda axis: (plan.groups,) if axis is None else (plan.groups, plan.width)
+    numbers = jax.ShapeDtypeStruct(lead(0), np.int32)
     values = tuple(
-        jax.ShapeDtypeStruct(shape(axis), aval.dtype) for axis, aval in zip(along, program.avals, strict=True)
+        jax.ShapeDtypeStruct((*lead(axis), *aval.shape), aval.dtype)
+        for axis, aval in zip(along, program.avals, strict=True)
     )
     everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, over)
     consts = jax.device_put(program.consts, everywhere)
@@ -163,12 +171,14 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
 
 
 def _inputs(program: Traced, lanes: dict[str, np.ndarray], plan: Plan) -> tuple:
-    """Lane numbers (groups, width), and axis values: (groups,) for outer axes, (groups, width) for the others."""
-    shaped = {name: lanes[name].reshape(plan.groups, plan.width) for name in program.names}
-    values = tuple(
-        exactly(name, shaped[name][:, 0] if name in plan.outer else shaped[name], aval.dtype)
-        for name, aval in zip(program.names, program.avals, strict=True)
-    )
+    """Lane numbers (groups, width), and inputs: (groups, …) for outer axes, (groups, width, …) for the others."""
+
+    def shaped(name: str, aval: Any) -> Any:
+        values = lanes[name].reshape(plan.groups, plan.width, *aval.shape)
+        values = values[:, 0] if name in plan.outer else values
+        return exactly(name, values, aval.dtype) if isinstance(values, np.ndarray) else values
+
+    values = tuple(map(shaped, program.names, program.avals))
     return np.arange(plan.chunk, dtype=np.int32).reshape(plan.groups, plan.width), values
 
 

@@ -80,35 +80,97 @@ def run(
     The key is split once, for init, batches and noise, so lanes that differ in hyper-parameters see the same data.
     Raises ValueError for steps or every below one, and for a batch that the data cannot fill.
     """
+    course = course_of(
+        problem,
+        optimizer,
+        steps=steps,
+        key=key,
+        batch_size=batch_size,
+        batches=batches,
+        params=params,
+        record=record,
+        every=every,
+    )
+    return course.finish(*course.advance(course.start(), steps))
+
+
+class Place(NamedTuple):
+    """Where a run is: all that it takes to go on."""
+
+    step: Array  # how many steps were taken
+    params: Params  # as the optimizer moves them
+    state: Any
+    seen: guard.Watch
+
+
+class Course(NamedTuple):
+    """A run in pieces: a place to start from, the way from any place on, and the Run that it ends as."""
+
+    start: Callable[[], Place]
+    advance: Callable[[Place, int], tuple[Place, Metrics]]  # so many steps, and their rows of the trace
+    walk: Callable[[Place, Any], Place]  # as many as a traced number says, without a trace
+    finish: Callable[[Place, Metrics], Run]
+
+
+def course_of(
+    problem: Problem,
+    optimizer: Any,
+    *,
+    steps: int,
+    key: Key,
+    batch_size: int | None = None,
+    batches: Batches | None = None,
+    params: Params | None = None,
+    record: Callable[[Info], Metrics] | None = loss_and_gradient_norm,
+    every: int = 1,
+) -> Course:
+    """The same run, taken in pieces of whole rows of the trace; `steps` is how many there can be in all."""
     steps, every = _whole("steps", steps), _whole("every", every)
     chosen = _check(problem, batch_size, batches)
     init_key, batch_key, noise_key = jax.random.split(key, 3)
     data = jax.tree.map(jnp.asarray, problem.data)
     problem = replace(problem, data=data)
-    start = jax.tree.map(_inexact, problem.init(init_key) if params is None else params)
     method = _method(optimizer)
 
-    def step(carry: tuple, x: tuple) -> tuple[tuple, Info]:
-        params, state, seen = carry
-        k, rows = x
+    def start() -> Place:
+        first = jax.tree.map(_inexact, problem.init(init_key) if params is None else params)
+        return Place(jnp.array(0), first, method.init(first), guard.start(first))
+
+    def step(place: Place, rows: Array | None) -> tuple[Place, Info]:
+        k, params, state, seen = place
         batch = data if rows is None else jax.tree.map(lambda a: a[rows], data)
         noise = jax.random.fold_in(noise_key, k)
         value, grads, extra = _oracle(problem, params, batch, noise)
         updates, new_state = method.update(grads, state, params, **extra)
         info = Info(k, params, state, value, grads, updates, batch, problem, noise)
-        return (tree.add(params, updates), new_state, guard.watch(seen, k, params, value, grads)), info
+        seen = guard.watch(seen, k, params, value, grads)
+        return Place(k + 1, tree.add(params, updates), new_state, seen), info
 
-    carry = (start, method.init(start), guard.start(start))
-    table = None if chosen is None else chosen.indices(batch_key, _examples(data), steps)
-    carry, trace = _scan(step, carry, (jnp.arange(steps), table), record, every)
-    last, state, seen = carry
-    last, diverged_at = guard.settle(last, seen, steps)
-    diverged = diverged_at != guard.NEVER
-    last = tree.where(diverged, last, eval_params(state, last))
-    value = problem.objective(last, key=jax.random.fold_in(noise_key, steps))
-    trace = guard.blank(trace, jnp.arange(steps // every) * every, diverged_at)
-    status = jnp.where(diverged, guard.DIVERGED, guard.OK)
-    return Run(last, state, trace, status, diverged_at, jnp.where(diverged, jnp.nan, value), every)
+    def table() -> Array | None:
+        return None if chosen is None else chosen.indices(batch_key, _examples(data), steps)
+
+    def advance(place: Place, number: int) -> tuple[Place, Metrics]:
+        rows = table()
+        if rows is not None and number < steps:
+            rows = jax.lax.dynamic_slice_in_dim(rows, place.step, number)
+        return _scan(step, place, rows, number, record, every)
+
+    def walk(place: Place, number: Any) -> Place:
+        rows = table()
+        turn = lambda _, place: step(place, None if rows is None else rows[place.step])[0]
+        return jax.lax.fori_loop(0, number, turn, place)
+
+    def finish(place: Place, trace: Metrics) -> Run:
+        last, diverged_at = guard.settle(place.params, place.seen, place.step)
+        diverged = diverged_at != guard.NEVER
+        last = tree.where(diverged, last, eval_params(place.state, last))
+        value = problem.objective(last, key=jax.random.fold_in(noise_key, place.step))
+        rows = jnp.arange(max((len(leaf) for leaf in jax.tree.leaves(trace)), default=0))
+        trace = guard.blank(trace, rows * every, diverged_at)
+        status = jnp.where(diverged, guard.DIVERGED, guard.OK)
+        return Run(last, place.state, trace, status, diverged_at, jnp.where(diverged, jnp.nan, value), every)
+
+    return Course(start, advance, walk, finish)
 
 
 def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple[Array, Params, dict[str, Any]]:
@@ -147,27 +209,29 @@ def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple
     return value, grads, {"value": value, "grad": grads, "smooth_grad": smooth, **functions}
 
 
-def _scan(step: Callable, carry: tuple, xs: tuple, record: Callable | None, every: int) -> tuple[tuple, Metrics]:
-    """All steps; the first of every `every` is recorded, a remainder is run and not recorded."""
+def _scan(
+    step: Callable, place: Place, rows: Array | None, number: int, record: Callable | None, every: int
+) -> tuple[Place, Metrics]:
+    """So many steps; the first of every `every` is recorded, a remainder is run and not recorded."""
 
-    def silent(carry: tuple, x: tuple) -> tuple[tuple, None]:
-        return step(carry, x)[0], None
+    def silent(place: Place, x: Array | None) -> tuple[Place, None]:
+        return step(place, x)[0], None
 
-    def row(carry: tuple, x: tuple) -> tuple[tuple, Metrics]:
-        carry, info = step(carry, jax.tree.map(lambda a: a[0], x))
+    def row(place: Place, x: Array | None) -> tuple[Place, Metrics]:
+        place, info = step(place, None if x is None else x[0])
         if every > 1:
-            carry, _ = jax.lax.scan(silent, carry, jax.tree.map(lambda a: a[1:], x))
-        return carry, record(info)
+            place, _ = jax.lax.scan(silent, place, None if x is None else x[1:], every - 1)
+        return place, record(info)
 
     if record is None:
-        return jax.lax.scan(silent, carry, xs)[0], {}
-    steps = xs[0].size
-    whole = steps // every * every
-    rows = jax.tree.map(lambda a: a[:whole].reshape(-1, every, *a.shape[1:]), xs)
-    carry, trace = jax.lax.scan(row, carry, rows)
-    if whole < steps:
-        carry, _ = jax.lax.scan(silent, carry, jax.tree.map(lambda a: a[whole:], xs))
-    return carry, trace
+        return jax.lax.scan(silent, place, rows, number)[0], {}
+    whole = number // every
+    first = None if rows is None else rows[: whole * every].reshape(whole, every, *rows.shape[1:])
+    place, trace = jax.lax.scan(row, place, first, whole)
+    if whole * every < number:
+        rest = None if rows is None else rows[whole * every :]
+        place, _ = jax.lax.scan(silent, place, rest, number - whole * every)
+    return place, trace
 
 
 def _whole(name: str, number: Any) -> int:

@@ -15,7 +15,9 @@ import numpy as np
 from sandbox import store as stores
 from sandbox.engine.lanes import Plan, arrange, choose, mention_idle_cores
 from sandbox.engine.memory import fit, readable, room
+from sandbox.engine.rehearsal import settle
 from sandbox.sweeps import recipe as recipes
+from sandbox.sweeps import team
 from sandbox.sweeps.lane import Program, program
 from sandbox.sweeps.progress import bar
 from sandbox.sweeps.space import Points, Space, space
@@ -56,6 +58,8 @@ def sweep(
         raise ValueError(f"plan={plan!r}: expected a sandbox.engine.lanes.Plan, or None to have one chosen")
     if not axes and points is None:
         raise ValueError("sweep needs an axis, like learning_rate=log(1e-4, 1.0, 64)")
+    if store is None and team.size() > 1:
+        raise ValueError(f"a sweep of {team.size()} processes needs store=..., a folder that all of them see")
     mention_idle_cores()
     where = space(axes, points)
     programs = {
@@ -99,9 +103,13 @@ def _plan(where: Space, programs: dict[tuple, Program], left: int, store: str | 
     wanted = where.lanes()
     first = _rows(wanted, next(iter(programs)))
     sample = {name: wanted[name][first] for name in where.axes}
-    plan = choose([p.traced for p in programs.values()], sample, stored=store is not None, room=left)
+    layout = partial(choose, [p.traced for p in programs.values()], sample, stored=store is not None, room=left)
+    plan = layout()
     if store is not None and stores.recipe(store) is not None:
         return plan
+    slowest = max((p.traced for p in programs.values()), key=lambda traced: traced.cost.seconds)
+    guess = slowest.cost.seconds * len(next(iter(wanted.values()))) / plan.devices
+    plan = settle(slowest, sample, plan, lambda width, devices: layout(width=width, devices=devices), guess)
     largest = max(programs.values(), key=lambda p: p.traced.cost.working_set + p.traced.cost.output)
     return fit(plan, left, lambda plan: largest.executable(plan).bytes)
 
@@ -141,7 +149,7 @@ def _chunks(
     chosen = [_program_of(programs, table, number * plan.chunk) for number in todo.tolist()]
     following: dict[Program, Program] = dict(pairwise(dict.fromkeys(chosen)))
     ready: dict[Program, Future] = {}
-    with bar(len(todo) * plan.chunk, progress) as advance, ThreadPoolExecutor(1) as apart:
+    with bar(len(todo) * plan.chunk, progress and team.leads()) as advance, ThreadPoolExecutor(1) as apart:
         for number, p in [*zip(todo.tolist(), chosen, strict=True), (None, None)]:
             started = None
             if number is not None and p is not None:
@@ -213,41 +221,53 @@ def _on_disk(
     wanted = where.lanes()
     marks = {" ".join(f"{n}={v}" for n, v in labels) or "program": p.fingerprint for labels, p in programs.items()}
     new = recipes.describe(where, plan, marks)
-    if stores.recipe(path) is None:
+    if team.leads() and stores.recipe(path) is None:
         stores.create(path, new, variables, _take(wanted, _order(wanted, programs, plan)), plan.chunk)
-    with stores.writing(path):
+    team.meet("made")
+    with team.writing(path):
         recipe = stores.recipe(path) or new
         if reason := recipes.conflict(recipe, new):
             raise stores.OtherProgram(f"{path} {reason}; give this sweep another store")
         plan = recipes.plan_of(recipe)
-        table = stores.lanes(path)
-        missing = stores.match(wanted, table) < 0
-        if missing.any():
-            absent = _take(wanted, np.flatnonzero(missing))
-            if (stores.match({n: absent[n] for n in where.dims}, {n: table[n] for n in where.dims}) >= 0).any():
-                raise stores.OtherProgram(
-                    f"{path} holds other points under the same numbers; give this sweep another store"
-                )
-            if any(absent[name].dtype.kind != table[name].dtype.kind for name in absent):
-                raise stores.OtherProgram(
-                    f"{path} has axes of another type (whole numbers, others or text); give new ones another store"
-                )
+        table, absent = stores.lanes(path), _absent(path, wanted, where)
+        team.meet("looked at")
+        if absent is not None:
             recipe = recipes.merge(recipe, new)
-            stores.extend(path, recipe, _take(absent, _order(absent, programs, plan)))
+            if team.leads():
+                stores.extend(path, recipe, _take(absent, _order(absent, programs, plan)))
+            team.meet("extended")
             table = stores.lanes(path)
         asked = stores.match(table, wanted).reshape(-1, plan.chunk)
         todo = np.flatnonzero((asked >= 0).any(axis=1) & ~stores.finished(path))
+        team.meet("counted")
         seconds: dict[str, float] = {}
         try:
-            for start, block, seconds in compute(plan, table, todo):
+            for start, block, seconds in compute(plan, table, team.share(todo)):
                 stores.write(path, start, block)
         finally:
-            if seconds:
+            if seconds and team.leads():
                 recipe = {**recipe, **{name: recipe[name] + spent for name, spent in seconds.items()}}
                 stores.annotate(path, recipe)
+        team.meet("done")
         ds = stores.read(path)
         arrays = {name: ds[name].values for name in variables}
         return arrays, stores.match(wanted, table), recipe | {"lanes_computed": _distinct(asked[todo])}
+
+
+def _absent(path: Path, wanted: dict[str, np.ndarray], where: Space) -> dict[str, np.ndarray] | None:
+    """The wanted lanes that a store does not know of; OtherProgram where it cannot take them."""
+    table = stores.lanes(path)
+    missing = stores.match(wanted, table) < 0
+    if not missing.any():
+        return None
+    absent = _take(wanted, np.flatnonzero(missing))
+    if (stores.match({n: absent[n] for n in where.dims}, {n: table[n] for n in where.dims}) >= 0).any():
+        raise stores.OtherProgram(f"{path} holds other points under the same numbers; give this sweep another store")
+    if any(absent[name].dtype.kind != table[name].dtype.kind for name in absent):
+        raise stores.OtherProgram(
+            f"{path} has axes of another type (whole numbers, others or text); give new ones another store"
+        )
+    return absent
 
 
 def _distinct(numbers: np.ndarray) -> int:

@@ -17,7 +17,7 @@ from sandbox.sweeps.space import Space
 
 def describe(where: Space, plan: Plan, fingerprints: Mapping[str, str]) -> dict[str, Any]:
     """Axes, plan, fingerprints of the programs, versions, device, precision, as JSON takes them."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     return {
         "format": stores.FORMAT,
         "dims": {name: list(labels) for name, labels in where.dims.items()},

@@ -1,7 +1,7 @@
-"""tune: which learning rate is best, and how far it is from the cliff."""
+"""tune: which point is best, how sure that is, and how far its learning rate is from the cliff."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,13 +10,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sandbox.data.batches import Batches
-from sandbox.engine.guard import DIVERGED
+from sandbox.engine.guard import DIVERGED, OK
 from sandbox.engine.loop import full_loss, run
 from sandbox.problems.problem import Problem
 from sandbox.sweeps.grid import sweep
+from sandbox.sweeps.halving import Budget, hyperband
 from sandbox.sweeps.space import Axis, choice, log
 
 DEFAULT_RATES = log(1e-4, 10.0, 41)
+AROUND = np.geomspace(1 / 30, 30, 41)  # the rates that are tried around one that was found, in units of it
 
 
 class Tuned(NamedTuple):
@@ -31,6 +33,8 @@ class Tuned(NamedTuple):
     margin: float  # safe_high / learning_rate: how far from the cliff
     notes: tuple[str, ...]  # what a reader of these numbers must know, a sentence each
     dataset: Any  # value, start, status and diverged_at over learning_rate × seed, an xarray.Dataset
+    point: Mapping[str, float]  # every hyper-parameter that was searched, the learning rate among them
+    search: Any = None  # the dataset of `hyperband`, where there was a space or a budget
 
     @property
     def at_edge(self) -> bool:
@@ -42,6 +46,8 @@ class Tuned(NamedTuple):
 def tune(
     problem: Problem,
     optimizer: Callable[..., Any],
+    space: Mapping[str, Axis] | None = None,
+    budget: Budget | None = None,
     *,
     learning_rate: Any = DEFAULT_RATES,
     seeds: Iterable[int] = range(4),
@@ -55,11 +61,15 @@ def tune(
     """The learning rate whose median final objective over seeds is the lowest, and the range of rates that are safe.
 
         tuned = tune(problem, optimizers.adam, steps=500, batch_size=128)
-        tuned = tune(problem, partial(optimizers.heavy_ball, momentum=0.99), learning_rate=log(1e-3, 10.0, 64))
+        tuned = tune(problem, optimizers.adam, {"learning_rate": log(1e-4, 1.0), "b1": linear(0.0, 0.99)},
+                     Budget(seconds=60), steps=500, batch_size=128)
 
     `optimizer` is a factory that is called with one learning rate. Only rates with the fewest diverged seeds, none as a
     rule, are candidates; of two that are equally good the lower one is taken, which is farther from the cliff. One
     sweep does it all, so `store`, `memory` and `progress` mean what they mean there.
+
+    With a `space` of ranges, or a `budget`, Hyperband searches first, with the first seed; the sweep is then one around
+    the rate that it found, all else as in the best point. The budget is what the search may take.
     Raises ValueError for an optimizer in place of a factory, for rates that are not positive, for seeds that are a
     number.
     """
@@ -68,10 +78,26 @@ def tune(
         raise ValueError(f"tune got {given} as optimizer; expected a function of the rate, adam and not adam(1e-3)")
     if not isinstance(seeds, Iterable):
         raise ValueError(f"seeds={seeds!r}: expected the seeds themselves, like range({seeds})")
+    seeds, grid, found, others = list(seeds), _positive(learning_rate), None, {}
+    if space or budget:
+        ranges: dict[str, Any] = {"learning_rate": _range(grid)} | dict(space or {})
+        found = hyperband(
+            problem,
+            lambda learning_rate, **rest: optimizer(learning_rate, **rest),
+            steps=steps,
+            budget=budget,
+            seed=next(iter(seeds), 0),
+            batch_size=batch_size,
+            batches=batches,
+            progress=progress,
+            **ranges,
+        )
+        others = best_point(found)
+        grid = choice(*(others.pop("learning_rate") * AROUND).tolist())
     # A partial, not a closure: then whatever problem and optimizer refer to is looked at when programs are remembered.
-    train = partial(_train, problem, optimizer, steps, batch_size, batches)
-    grid = _positive(learning_rate)
-    return judge(sweep(train, learning_rate=grid, seed=seeds, store=store, memory=memory, progress=progress))
+    train = partial(_train, problem, partial(optimizer, **others), steps, batch_size, batches)
+    tuned = judge(sweep(train, learning_rate=grid, seed=seeds, store=store, memory=memory, progress=progress))
+    return tuned._replace(point={**tuned.point, **others}, search=found)
 
 
 def judge(ds: Any) -> Tuned:
@@ -96,9 +122,25 @@ def judge(ds: Any) -> Tuned:
     return _tuned(numbers, notes, ds)
 
 
+def best_point(ds: Any) -> dict[str, float]:
+    """Of the points of a search that came furthest, the one of the lowest objective; ValueError where all diverged."""
+    value = np.where((ds.status.values == OK) & np.isfinite(ds.value.values), ds.value.values, np.inf)
+    best = np.lexsort((value, -ds.steps.values * np.isfinite(value)))[0]
+    if value[best] == np.inf:
+        raise ValueError("every point of the search diverged; search lower learning rates")
+    axes = (name for name in ds.coords if name not in ("point", "bracket"))
+    return {str(name): float(ds[name].values[best]) for name in axes}
+
+
+def _range(grid: Axis) -> Axis:
+    """The range that a grid of rates spans, to be drawn from."""
+    low, high = min(grid.values), max(grid.values)
+    return log(low, high) if low < high else Axis((), at=lambda u: np.full(np.shape(u), low))
+
+
 def _tuned(numbers: Sequence[Any], notes: tuple[str, ...], ds: Any) -> Tuned:
     rate, value, low, high, safe_low, safe_high, margin = map(float, numbers)
-    return Tuned(rate, value, low, high, safe_low, safe_high, margin, notes, ds)
+    return Tuned(rate, value, low, high, safe_low, safe_high, margin, notes, ds, {"learning_rate": rate})
 
 
 def _train(
