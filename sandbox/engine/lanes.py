@@ -129,7 +129,7 @@ class Executable:
         at_home = [v if isinstance(v, np.ndarray) else jax.device_put(v, h) for v, h in zip(values, homes, strict=True)]
         return self.xla(self.consts, numbers, tuple(at_home))
 
-    @property
+    @functools.cached_property
     def bytes(self) -> int:
         """What a call needs on all devices, with the results of the one before it, which are still being read."""
         needs = self.xla.memory_analysis()

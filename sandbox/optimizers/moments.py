@@ -35,7 +35,7 @@ def average(old: Array, new: Array, b: Scalar) -> Array:
 @functools.partial(jax.jit, inline=True)  # outside of any trace, jnp would compile βᵗ anew for every t
 def corrected(m: Array, b: Scalar, t: Array) -> Array:
     """m̂ = m / (1 − βᵗ): the average since 0 as the average since the start (Kingma & Ba 2015, section 3)."""
-    return m / (1 - b**t)
+    return m * (1 / (1 - b**t))  # one division, not one for every coordinate
 
 
 def first(mu: Array, g: Array, b1: Scalar, t: Array, nesterov: bool) -> Array:

@@ -99,8 +99,10 @@ def _classifier(
         return apply(params, jnp.moveaxis(x, 0, -1))
 
     def loss(params: Params, batch: Examples) -> Array:
-        each = jax.vmap(losses.softmax_cross_entropy, in_axes=(-1, 0))
-        return jnp.mean(each(scores(params, batch.X), jnp.asarray(batch.y)))
+        z = scores(params, batch.X)
+        # As unit vectors the labels lie as the scores do, one example per column, and nothing is transposed.
+        targets = jax.nn.one_hot(jnp.asarray(batch.y), len(z), dtype=z.dtype, axis=0)
+        return jnp.mean(jax.vmap(losses.softmax_cross_entropy, in_axes=-1)(z, targets))
 
     def evaluate(params: Params) -> Metrics:
         assert test is not None

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sandbox import store as stores
-from sandbox.engine.lanes import Plan, arrange, choose, mention_idle_cores
+from sandbox.engine.lanes import Executable, Plan, arrange, choose, mention_idle_cores
 from sandbox.engine.memory import fit, readable, room
 from sandbox.engine.rehearsal import settle
 from sandbox.sweeps import recipe as recipes
@@ -66,17 +66,18 @@ def sweep(
         labels: program(fn, {n: where.static[n][v] for n, v in labels}, where, keep) for labels in _static(where)
     }
     variables = _variables(programs)
-    for name in variables.keys() & where.lanes().keys():
+    lanes = where.lanes()
+    for name in variables.keys() & lanes.keys():
         raise ValueError(f"'{name}' is both an axis and a result of the function; rename one of them")
     left = room(memory)
-    left -= _results(where, variables, memory, left)
+    left -= _results(len(next(iter(lanes.values()))), variables, memory, left)
     began = time.perf_counter()
-    plan = plan or _plan(where, programs, left, store)
+    plan = plan or _plan(where, lanes, programs, left, store)
     compute = partial(_chunks, programs, progress, time.perf_counter() - began)
     if store is None:
-        arrays, rows, attributes = _in_memory(where.lanes(), programs, variables, plan, compute)
+        arrays, rows, attributes = _in_memory(lanes, programs, variables, plan, compute)
     else:
-        arrays, rows, attributes = _on_disk(Path(store), where, programs, variables, plan, compute)
+        arrays, rows, attributes = _on_disk(Path(store), where, lanes, programs, variables, plan, compute)
     coords = {name: (dim, values) for name, (dim, values) in where.axes.items() if dim != name}
     every = {p.traced.out.every for p in programs.values()} - {None}
     lengths = {v.shape[0] for v in variables.values() if v.dims[:1] == ("step",)}
@@ -98,9 +99,14 @@ def _rows(lanes: dict[str, np.ndarray], labels: tuple) -> np.ndarray:
     return np.flatnonzero(mask)
 
 
-def _plan(where: Space, programs: dict[tuple, Program], left: int, store: str | os.PathLike | None) -> Plan:
+def _plan(
+    where: Space,
+    wanted: dict[str, np.ndarray],
+    programs: dict[tuple, Program],
+    left: int,
+    store: str | os.PathLike | None,
+) -> Plan:
     """A plan whose largest program, compiled, fits the memory that is left. A store that exists has its own."""
-    wanted = where.lanes()
     first = _rows(wanted, next(iter(programs)))
     sample = {name: wanted[name][first] for name in where.axes}
     layout = partial(choose, [p.traced for p in programs.values()], sample, stored=store is not None, room=left)
@@ -148,7 +154,7 @@ def _chunks(
     waiting: tuple[int, Program, Any] | None = None
     chosen = [_program_of(programs, table, number * plan.chunk) for number in todo.tolist()]
     following: dict[Program, Program] = dict(pairwise(dict.fromkeys(chosen)))
-    ready: dict[Program, Future] = {}
+    ready: dict[Program, Callable[[], Executable]] = {}
     with bar(len(todo) * plan.chunk, progress and team.leads()) as advance, ThreadPoolExecutor(1) as apart:
         for number, p in [*zip(todo.tolist(), chosen, strict=True), (None, None)]:
             started = None
@@ -158,8 +164,9 @@ def _chunks(
                 began = time.perf_counter()
                 for each in (p, following.get(p, p)):
                     if each not in ready:
-                        ready[each] = apart.submit(each.lower(plan))
-                executable = ready[p].result()
+                        make = each.lower(plan)
+                        ready[each] = make if plan in each.executables else apart.submit(make).result
+                executable = ready[p]()
                 seconds["compile_seconds"] += time.perf_counter() - began
                 started = rows.start, p, executable(lanes)
             if waiting is not None:
@@ -176,9 +183,8 @@ def _program_of(programs: dict[tuple, Program], table: dict[str, np.ndarray], ro
     return next(p for labels, p in programs.items() if all(table[n][row] == v for n, v in labels))
 
 
-def _results(where: Space, variables: dict[str, stores.Variable], memory: int | str | None, left: int) -> int:
+def _results(lanes: int, variables: dict[str, stores.Variable], memory: int | str | None, left: int) -> int:
     """Bytes of all results, as they come in and laid out; ValueError where so much is not left."""
-    lanes = len(next(iter(where.lanes().values())))
     size = 2 * lanes * sum(math.prod(v.shape) * np.dtype(v.dtype).itemsize for v in variables.values())
     if size > left:
         limit = "" if memory is None else f" of memory={memory!r}"
@@ -212,13 +218,13 @@ def _in_memory(
 def _on_disk(
     path: Path,
     where: Space,
+    wanted: dict[str, np.ndarray],
     programs: dict[tuple, Program],
     variables: dict,
     plan: Plan,
     compute: Callable[[Plan, dict[str, np.ndarray], np.ndarray], Chunks],
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """The same from a store, once every wanted lane is in it; with its recipe."""
-    wanted = where.lanes()
     marks = {" ".join(f"{n}={v}" for n, v in labels) or "program": p.fingerprint for labels, p in programs.items()}
     new = recipes.describe(where, plan, marks)
     if team.leads() and stores.recipe(path) is None:
