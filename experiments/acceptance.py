@@ -94,6 +94,31 @@ def speeds() -> Iterator[Line]:
         yield Line(f"speed: {what}, {rival}", "python experiments/speed.py", words, times, ratio >= least)
 
 
+def engine() -> Iterator[Line]:
+    """Sweeps beside their rivals and the machine."""
+    yield from written("engine", lambda row: (f"{row['what']}: {row['against']}", row["ratio"]))
+
+
+def limits() -> Iterator[Line]:
+    """What a sweep costs beyond its steps."""
+    yield from written("limits", lambda row: (row["what"], row["measured"]))
+
+
+def written(name: str, told: Callable[[dict[str, str]], tuple[str, str]]) -> Iterator[Line]:
+    """The table that a benchmark writes, a line for each of its rows."""
+    import csv
+
+    command, file = f"experiments/speed.py {name}", ROOT / "results" / "speed" / f"{name}.csv"
+    file.unlink(missing_ok=True)
+    code, text, _ = shell(f"{sys.executable} {command}")
+    if code != 0:
+        yield Line(name, f"python {command}", "exit 0", text.strip().splitlines()[-1], False)
+        return
+    with file.open() as rows:
+        for row in csv.DictReader(rows):
+            yield Line(told(row)[0], f"python {command}", row["wanted"], told(row)[1], row["holds"] == "True")
+
+
 def deviations() -> Iterator[Line]:
     """A swept lane against the same run alone, at every rate up to the best one, after 100 steps."""
     code = """
@@ -213,6 +238,11 @@ TESTS = {
     "beside Optax on anything that hypothesis draws": "tests/test_differential.py",
     "the digits MLP through Optax's wrappers and nnx": "tests/test_training.py tests/test_wrappers.py",
     "every float is an axis, a lane the run alone": "tests/test_sweep_catalogue.py",
+    "patches @ weights are lax's convolution to 1e-6": "tests/test_convolution.py",
+    "one trace a program; the next one compiled meanwhile": "tests/test_sweep.py -k 'traced_once or compiled_while'",
+    "halving and Hyperband as by hand; tune in a budget": "tests/test_halving.py",
+    "a run in pieces, killed ten times: bit for bit": "tests/test_checkpoint.py",
+    "two processes equal one; killed, resumed bit for bit": "tests/test_team.py",
 }
 
 
@@ -225,7 +255,8 @@ def tests() -> Iterator[Line]:
 
 
 PARTS: dict[str, Callable[[], Iterator[Line]]] = {
-    part.__name__: part for part in (speeds, deviations, parity, suite, steps, pages, tests, fresh_clones)
+    part.__name__: part
+    for part in (speeds, engine, limits, deviations, parity, suite, steps, pages, tests, fresh_clones)
 }
 
 

@@ -83,7 +83,7 @@ def test_it_climbs_to_the_best_width(best, tmp_path, monkeypatch):
 
 
 def test_noise_decides_nothing(tmp_path, monkeypatch):
-    pretended(monkeypatch, lambda width: 0.05 * (1 + abs(np.log2(width / 32))), noise=2.0)
+    pretended(monkeypatch, lambda width: 0.05 * (1 + abs(np.log2(width / 32))), noise=50.0)
     plan = settled(tmp_path, monkeypatch)
     assert plan.width == 8
     assert not list(tmp_path.rglob("*.json"))

@@ -30,8 +30,9 @@ WORTHWHILE = 5.0  # seconds a sweep should take by the guess, for a rehearsal to
 SHARE = 0.05  # of the sweep's time, as the first rehearsal measures it, that all of them may take
 LONG_LOOP = 16  # steps from which a loop is cut short; of shorter ones, those inside
 MEASURABLE = 0.03  # seconds that the loops of a rehearsal should take, to be told from the noise
-REPEATS, SPREAD = 5, 0.2  # timings of each candidate, and by how much all but the slowest may differ
-BETTER = 0.97  # of the time of the best so far, for another to be preferred to it
+TURNS = 5, 15  # timings of each candidate: at least, and at most
+FASTEST, SPREAD = 3, 0.2  # of them that count, and by how much these may differ, to be believed
+BETTER = 0.92  # of the time of the best so far, for another to be preferred to it
 STEP = 4  # factor between the widths that are tried first; then its root
 
 Layout = Callable[[int, int], Plan]  # (lanes side by side, devices) → the plan
@@ -59,7 +60,7 @@ def settle(program: Traced, lanes: dict[str, np.ndarray], first: Plan, layout: L
         plan = layout(int(known["width"]), int(known["devices"]))
         return plan._replace(reason=str(known["reason"]))
     best, trials = _climb(program, lanes, first, layout)
-    if len(trials) < 2 or not all(trial.reliable for trial in trials):
+    if len(trials) < 2 or not (best.reliable and trials[0].reliable):
         return first
     others = ", ".join(f"{t.plan.width} on {t.plan.devices}: {t.seconds / best.seconds:.2f}" for t in trials)
     reason = f"rehearsed, {best.seconds:.1e} s a lane; times relative to it by width and devices: {others}"
@@ -125,15 +126,21 @@ def _timers(program: Traced, lanes: dict[str, np.ndarray], plans: list[Plan]) ->
 
 
 def _compare(timers: list[Timer]) -> list[Trial]:
-    """What a lane costs under each plan, timed in turns."""
+    """What a lane costs under each plan: timed in turns, until the fastest timings agree or there are enough."""
     parts = [_part(timer) for timer in timers]
-    turns = [[(t.seconds(0.0), t.seconds(part)) for t, part in zip(timers, parts, strict=True)] for _ in range(REPEATS)]
-    found = []
-    for (plan, _), part, (empty, some) in zip(timers, parts, np.array(turns).transpose(1, 2, 0), strict=True):
-        whole = np.median(empty) + max(np.median(some - empty), 0.0) / part
-        calm = np.sort(some)[:-1]
-        found.append(Trial(plan, whole / (plan.width * plan.devices), bool(calm[-1] <= (1 + SPREAD) * calm[0])))
-    return found
+    turns: list[list[tuple[float, float]]] = []
+    while True:
+        turns.append([(t.seconds(0.0), t.seconds(part)) for t, part in zip(timers, parts, strict=True)])
+        fastest = np.sort(np.array(turns), axis=0)[:FASTEST]  # (timings, plans, none or a part of the loops)
+        agree = fastest[-1, :, 1] <= (1 + SPREAD) * fastest[0, :, 1]
+        if len(turns) == TURNS[1] or (len(turns) >= TURNS[0] and agree.all()):
+            break
+    empty, some = fastest.mean(axis=0).T
+    whole = empty + np.maximum(some - empty, 0) / parts
+    return [
+        Trial(plan, seconds / (plan.width * plan.devices), bool(sure))
+        for (plan, _), seconds, sure in zip(timers, whole, agree, strict=True)
+    ]
 
 
 def _part(timer: Timer) -> float:
