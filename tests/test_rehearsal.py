@@ -62,7 +62,7 @@ def pretended(monkeypatch, seconds, noise=0.0):
     monkeypatch.setattr(rehearsal, "_timers", timers)
 
 
-def settled(tmp_path, monkeypatch, guess=100.0):
+def settled(tmp_path, monkeypatch, guess=200.0):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     traced = Traced(network, {"rate": SCALAR})
     layout = lambda width, devices: choose(
@@ -91,7 +91,7 @@ def test_noise_decides_nothing(tmp_path, monkeypatch):
 
 def test_a_short_sweep_is_not_rehearsed(tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "_timers", None)
-    assert settled(tmp_path, monkeypatch, guess=1.0).width == 8
+    assert settled(tmp_path, monkeypatch, guess=50.0).width == 8
 
 
 @pytest.mark.parametrize(

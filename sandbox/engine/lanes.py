@@ -131,11 +131,12 @@ class Executable:
 
     @functools.cached_property
     def bytes(self) -> int:
-        """What a call needs on all devices, with the results of the one before it, which are still being read."""
+        """What two calls need on all devices: one is started, and has all its memory, while the other still runs."""
         needs = self.xla.memory_analysis()
         if needs is None:
             return 0
-        return self.devices * (needs.temp_size_in_bytes + 2 * needs.output_size_in_bytes + needs.argument_size_in_bytes)
+        each = needs.temp_size_in_bytes + needs.output_size_in_bytes + needs.argument_size_in_bytes
+        return 2 * self.devices * each
 
 
 def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:

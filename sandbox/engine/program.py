@@ -58,7 +58,7 @@ class Traced:
 
     @cached_property
     def cost(self) -> Cost:
-        seconds, working_set = _price(self.jaxpr)
+        seconds, working_set = _price(self.jaxpr, [True] * len(self.jaxpr.invars))
         return Cost(seconds, working_set, sum(_size(v.aval) for v in self.jaxpr.outvars))
 
 
@@ -153,11 +153,23 @@ def _size(aval: Any) -> int:
     return math.prod(getattr(aval, "shape", ())) * getattr(getattr(aval, "dtype", None), "itemsize", 4)
 
 
-def _price(jaxpr: Any) -> tuple[float, int]:
-    """Seconds on one core, and the bytes touched by one pass of the part that costs most."""
+def _price(jaxpr: Any, own: list[bool]) -> tuple[float, int]:
+    """Seconds on one core, and the bytes touched by one pass of the part that costs most, of what is a point's `own`:
+    what follows from constants alone is computed once for all points that go together."""
+    mine = {v for v, is_own in zip(jaxpr.invars, own, strict=True) if is_own}
     seconds, touched, loops = 0.0, 0, []
     for eqn in jaxpr.eqns:
-        inner = [_price(j) for j, _ in _inner(eqn.params)]
+        reads = [not isinstance(v, core.Literal) and v in mine for v in eqn.invars]
+        if not any(reads):
+            continue
+        mine |= set(eqn.outvars)
+        inner = []
+        for j, _ in _inner(eqn.params):
+            into = reads if len(j.invars) == len(reads) else [True] * len(j.invars)
+            if eqn.primitive.name == "scan":  # what is carried becomes a point's own, if it is not yet
+                first, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+                into = [*into[:first], *[True] * carried, *into[first + carried :]]
+            inner.append(_price(j, into))
         if eqn.primitive.name in ("scan", "while"):
             loops += [(eqn.params.get("length", 1) * s, b) for s, b in inner]
         elif inner:

@@ -26,8 +26,8 @@ from jax.extend import core
 from sandbox.engine.lanes import Executable, Plan, arrange, lower
 from sandbox.engine.program import Traced
 
-WORTHWHILE = 5.0  # seconds a sweep should take by the guess, for a rehearsal to be thought of
-SHARE = 0.05  # of the sweep's time, as the first rehearsal measures it, that all of them may take
+WORTHWHILE = 100.0  # seconds a sweep should take, by the guess, to pay for one: compiling takes some
+SHARE = 0.1  # of the sweep's time, as it is measured then, that all rehearsals may take
 LONG_LOOP = 16  # steps from which a loop is cut short; of shorter ones, those inside
 MEASURABLE = 0.03  # seconds that the loops of a rehearsal should take, to be told from the noise
 TURNS = 5, 15  # timings of each candidate: at least, and at most
@@ -73,27 +73,29 @@ def settle(program: Traced, lanes: dict[str, np.ndarray], first: Plan, layout: L
 
 
 def _climb(program: Traced, lanes: dict[str, np.ndarray], first: Plan, layout: Layout) -> tuple[Trial, list[Trial]]:
-    """Up the hill from the first guess, in steps of STEP and then of its root, while there is time for it."""
+    """Up the hill from the first guess, in steps of STEP and then of its root, while there is time for it: the best
+    plan, and all that were tried, the guess first."""
     began = time.perf_counter()
-    timer = _timers(program, lanes, [first])[0]
-    best = _compare([timer])[0]
-    trials, tried = [best], {(first.width, first.devices)}
-    total = best.seconds * len(next(iter(lanes.values())))
-    spent = price = time.perf_counter() - began
+    count = len(next(iter(lanes.values())))
+    best, timers = Trial(first, math.nan, False), _timers(program, lanes, [first])
+    tried: dict[tuple[int, int], Trial] = {}
     for factor in (STEP, STEP, math.isqrt(STEP)):
         plans = [layout(width, first.devices) for width in (best.plan.width // factor or 1, best.plan.width * factor)]
-        fresh = {(p.width, p.devices): p for p in plans if (p.width, p.devices) not in tried}
-        if spent + price * len(fresh) > SHARE * total:
-            break
-        others = _timers(program, lanes, list(fresh.values()))
-        again, *found = _compare([timer, *others])
-        for trial, its in zip(found, others, strict=True):
-            if trial.seconds < BETTER * again.seconds and trial.seconds < best.seconds:
-                best, timer = trial, its
-        trials += found
-        tried |= fresh.keys()
+        fresh = {_shape(plan): plan for plan in plans if _shape(plan) not in {_shape(first), *tried}}
+        timers += _timers(program, lanes, list(fresh.values()))
+        found = _compare(timers)
+        tried |= {_shape(trial.plan): trial for trial in found}
+        quickest = min(range(len(found)), key=lambda i: found[i].seconds)
+        chosen = quickest if found[quickest].seconds < BETTER * found[0].seconds else 0
+        best, timers = found[chosen], [timers[chosen]]
         spent = time.perf_counter() - began
-    return best, trials
+        if 2 * spent > SHARE * best.seconds * count:
+            break
+    return best, list(tried.values())
+
+
+def _shape(plan: Plan) -> tuple[int, int]:
+    return plan.width, plan.devices
 
 
 class Timer(NamedTuple):
