@@ -196,9 +196,7 @@ def _field(
 
     def course(point: dict[str, Any]) -> Course:
         method, key = optimizer(**point), jax.random.key(seed)
-        return course_of(
-            problem, method, steps=steps, key=key, batch_size=batch_size, batches=batches, record=None
-        )  # fmt: skip
+        return course_of(problem, method, steps=steps, key=key, batch_size=batch_size, batches=batches, record=None)
 
     scalars = {name: jax.ShapeDtypeStruct((), float, weak_type=True) for name in points}
     place = jax.eval_shape(lambda point: course(point).start(), scalars)
@@ -259,9 +257,8 @@ def _gradients(problem: Problem, optimizer: Callable[..., Any], point: Values, s
         jax.eval_shape(course.walk, place, 1)
         return calls
 
-    return in_a_step(optimizer(**{name: values[0] for name, values in point.items()})) / in_a_step(
-        gradient_descent(0.1)
-    )
+    method = optimizer(**{name: values[0] for name, values in point.items()})
+    return in_a_step(method) / in_a_step(gradient_descent(0.1))
 
 
 def _rungs(steps: int, eta: int, halvings: int, count: int) -> list[int]:
