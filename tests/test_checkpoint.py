@@ -40,9 +40,11 @@ def test_in_pieces_as_in_one(record, tmp_path, x64):
     chex.assert_trees_all_close(pieces, whole, rtol=1e-11)
 
 
+OTHERS = [optimizers.adam(0.01), optimizers.schedule_free_sgd(0.1), optax.lion(1e-3)]
+
+
 @pytest.mark.parametrize(
-    "optimizer",
-    [optimizers.adam(0.01), optimizers.noisy_sgd(0.01), optimizers.schedule_free_sgd(0.1), optax.lion(1e-3)],
+    "optimizer", [optimizers.noisy_sgd(0.01), *(pytest.param(o, marks=pytest.mark.slow) for o in OTHERS)]
 )
 def test_resumed_as_undisturbed(optimizer, tmp_path):
     options = dict(save_every=6, **MLP)

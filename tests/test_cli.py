@@ -299,6 +299,7 @@ def test_tune_says_that_the_grid_is_too_narrow_or_too_high(sandbox):
     assert cells(high) == []
 
 
+@pytest.mark.slow
 def test_tune_searches_more_than_the_rate(sandbox):
     """On ½x² heavy ball lands at once with η = 1 and β = 0; every β above remembers too long."""
     call = ("tune", "mine.py:hill", "heavy_ball", "--axis", "momentum=linear:0:0.9", "--rates", "log:0.01:4:9")

@@ -51,7 +51,9 @@ def test_who_goes_on(count, steps, eta, first, rungs, x64):
     np.testing.assert_array_equal(ds.learning_rate, rates)
 
 
-@pytest.mark.parametrize("method", [optimizers.adam, optimizers.noisy_sgd, optax.adamw])
+@pytest.mark.parametrize(
+    "method", [optimizers.adam, *(pytest.param(m, marks=pytest.mark.slow) for m in (optimizers.noisy_sgd, optax.adamw))]
+)
 def test_who_went_on_is_where_it_would_be_alone(method, x64):
     """The same batches, the same state, the same noise as a run in one piece."""
     network = problems.digits_mlp(hidden=(3,))
@@ -86,7 +88,7 @@ def test_hyperband_as_in_its_table(x64):
     np.testing.assert_allclose(ds.value, known, rtol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [500, 5_000])
+@pytest.mark.parametrize("steps", [500, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_a_budget_of_steps(steps):
     ds = hyperband(
         quadratic(), optimizers.gradient_descent, steps=81, budget=Budget(steps=steps), learning_rate=log(0.01, 1.9)
@@ -94,6 +96,7 @@ def test_a_budget_of_steps(steps):
     assert steps / 2 < ds.steps.sum() <= steps
 
 
+@pytest.mark.slow
 def test_a_step_of_sam_takes_two_gradients():
     """One where it is, one uphill (Foret et al. 2021): half as many steps for the same number of gradients."""
 
@@ -129,6 +132,7 @@ def test_senseless_rungs(bad):
         halving(quadratic(), optimizers.sgd, sobol(4, learning_rate=log(0.1, 1.0)), **{"steps": 9, **bad})
 
 
+@pytest.mark.slow
 def test_tune_finds_the_best_rate_and_momentum(x64):
     """Heavy ball on a quadratic: η = 4/(√L + √μ)², β = ((√L − √μ)/(√L + √μ))² in the long run (Polyak 1964)."""
     mu, big = CURVATURES.min(), CURVATURES.max()

@@ -78,12 +78,18 @@ def sweep(
         arrays, rows, attributes = _in_memory(lanes, programs, variables, plan, compute)
     else:
         arrays, rows, attributes = _on_disk(Path(store), where, lanes, programs, variables, plan, compute)
+    coords = _coordinates(where, programs, variables)
+    return stores.lay({n: (variables[n].dims, arrays[n]) for n in variables}, rows, where.dims, coords, attributes)
+
+
+def _coordinates(where: Space, programs: dict[tuple, Program], variables: dict[str, stores.Variable]) -> dict[str, Any]:
+    """The axes that lie along another dimension, and the steps where all traces agree on them."""
     coords = {name: (dim, values) for name, (dim, values) in where.axes.items() if dim != name}
     every = {p.traced.out.every for p in programs.values()} - {None}
     lengths = {v.shape[0] for v in variables.values() if v.dims[:1] == ("step",)}
     if len(every) == len(lengths) == 1:
         coords["step"] = ("step", np.arange(*lengths) * every.pop())
-    return stores.lay({n: (variables[n].dims, arrays[n]) for n in variables}, rows, where.dims, coords, attributes)
+    return coords
 
 
 def _static(where: Space) -> Iterator[tuple]:

@@ -234,9 +234,9 @@ def _field(
 
 
 def _plan(traced: Traced, count: int) -> Plan:
-    """One group on each device, of a power of two of lanes, so that few widths are compiled."""
+    """One group on each device, of a power of four of lanes, so that few widths are compiled."""
     devices = min(len(jax.local_devices()), count)
-    width = min(together(traced.cost.working_set), 2 ** math.ceil(math.log2(count / devices)))
+    width = min(together(traced.cost.working_set), 4 ** math.ceil(math.log(count / devices, 4)))
     return Plan(width, devices, devices, (NUMBER,))
 
 
