@@ -65,6 +65,7 @@ def same(a, b):
     chex.assert_trees_all_equal(*(jax.tree.map(plain, each) for each in (a, b)))
 
 
+@pytest.mark.slow
 def test_what_was_not_kept_is_run_again(tmp_path):
     """Nothing is kept within the first hour but the end."""
     with pytest.raises(KeyboardInterrupt):
@@ -77,7 +78,9 @@ def test_what_was_not_kept_is_run_again(tmp_path):
 
 # Of files that are gone, Orbax's event loop goes on to complain after it was closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(d, marks=pytest.mark.slow) for d in ("truncated", "gone"))]
+)
 def test_a_damaged_checkpoint_is_passed_over(damage, tmp_path):
     options = dict(save_every=6, **MLP)
     expected = long_run(network(), optimizers.adam(0.01), checkpoint=tmp_path, **options)
@@ -101,6 +104,7 @@ def test_another_run_is_refused(tmp_path):
         long_run(network(), optimizers.adam(0.02), checkpoint=tmp_path, save_every=12, **MLP)
 
 
+@pytest.mark.slow
 def test_a_diverged_run_stays_diverged(tmp_path):
     options = dict(steps=400, key=KEY)
     valley, wild = problems.rosenbrock(), optimizers.sgd(1.0)

@@ -75,6 +75,7 @@ def test_a_diverged_point_does_not_go_on():
     assert ds.steps.values[lost].max() < 4096
 
 
+@pytest.mark.slow
 def test_hyperband_as_in_its_table(x64):
     """R = 81, η = 3 (Li et al. 2018, table 1): 81, 34, 15, 8 and 5 points begin with 1, 3, 9, 27 and 81 steps."""
     ds = hyperband(quadratic(), optimizers.gradient_descent, steps=81, learning_rate=log(0.01, 1.9))

@@ -105,6 +105,7 @@ def test_a_damaged_note_is_not_believed(content, tmp_path, monkeypatch):
     assert settled(tmp_path, monkeypatch) == plan
 
 
+@pytest.mark.slow
 def test_a_sweep_is_rehearsed(tmp_path, monkeypatch):
     """In earnest: the plan's reason says what was measured, and the results are those of any other plan."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
