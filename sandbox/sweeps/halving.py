@@ -199,9 +199,7 @@ def _field(
         return course_of(problem, method, steps=steps, key=key, batch_size=batch_size, batches=batches, record=None)
 
     scalars = {name: jax.ShapeDtypeStruct((), float, weak_type=True) for name in points}
-    place = jax.eval_shape(lambda point: course(point).start(), scalars)
-    place = jax.eval_shape(lambda point, place: course(point).walk(place, 1), scalars, place)
-    leaves, structure = jax.tree.flatten(place)
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda point: course(point).start(), scalars))
     numbered = {f" {i}": jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)}
 
     def lane(**inputs: Any) -> Any:
@@ -228,9 +226,7 @@ def _field(
         return after, np.asarray(value), np.asarray(status)
 
     begin = jax.jit(jax.vmap(lambda point: course(point).start()))
-    typed = lambda x, leaf: x if x.dtype == leaf.dtype else x.astype(leaf.dtype)
-    start = lambda points: list(map(typed, jax.tree.leaves(begin({name: points[name] for name in scalars})), leaves))
-    return Field(start, go)
+    return Field(lambda points: jax.tree.leaves(begin({name: points[name] for name in scalars})), go)
 
 
 def _plan(traced: Traced, count: int) -> Plan:
