@@ -1,6 +1,5 @@
 """Long runs: in pieces as in one, resumed as undisturbed, and nothing damaged is believed."""
 
-import itertools
 import signal
 import subprocess
 import sys
@@ -17,11 +16,12 @@ from sandbox import optimizers, problems, store
 from sandbox.engine import long_run, run
 
 KEY = jax.random.key(3)
-MLP = dict(steps=23, key=KEY, batch_size=100, every=2)
+SCORES = dict(steps=23, key=KEY, batch_size=100, every=2)
 
 
-def network():
-    return problems.digits_mlp(hidden=(4,))
+def scores():
+    """Of few equations: a program compiles in a moment."""
+    return problems.breast_cancer_logistic()
 
 
 def stop_at(step):
@@ -32,31 +32,41 @@ def stop_at(step):
     return told
 
 
-@pytest.mark.parametrize("record", ["default", None, lambda info: {"deep": {"x": info.params[0]["b"], "k": info.step}}])
+DEEP = lambda info: {"deep": {"x": info.params["b"], "k": info.step}}
+
+
+@pytest.mark.parametrize("record", [None, *(pytest.param(r, marks=pytest.mark.slow) for r in ("default", DEEP))])
 def test_in_pieces_as_in_one(record, tmp_path, x64):
-    options = MLP if record == "default" else MLP | {"record": record}
-    whole = run(network(), optimizers.adam(0.01), **options)
-    pieces = long_run(network(), optimizers.adam(0.01), checkpoint=tmp_path, save_every=5, **options)
+    options = SCORES if record == "default" else SCORES | {"record": record}
+    whole = run(scores(), optimizers.adam(0.01), **options)
+    pieces = long_run(scores(), optimizers.adam(0.01), checkpoint=tmp_path, save_every=5, **options)
     chex.assert_trees_all_close(pieces, whole, rtol=1e-11)
 
 
-OTHERS = [optimizers.adam(0.01), optimizers.schedule_free_sgd(0.1), optax.lion(1e-3)]
+def network():
+    return problems.digits_mlp(hidden=(4,))
 
 
 @pytest.mark.parametrize(
-    "optimizer", [optimizers.noisy_sgd(0.01), *(pytest.param(o, marks=pytest.mark.slow) for o in OTHERS)]
+    ("problem", "optimizer"),
+    [
+        (scores, optimizers.noisy_sgd(0.01)),
+        pytest.param(scores, optimizers.schedule_free_sgd(0.1), marks=pytest.mark.slow),
+        pytest.param(network, optimizers.adam(0.01), marks=pytest.mark.slow),
+        pytest.param(network, optax.lion(1e-3), marks=pytest.mark.slow),
+    ],
 )
-def test_resumed_as_undisturbed(optimizer, tmp_path):
-    options = dict(save_every=6, **MLP)
-    undisturbed = long_run(network(), optimizer, checkpoint=tmp_path / "a", **options)
+def test_resumed_as_undisturbed(problem, optimizer, tmp_path):
+    options = dict(save_every=6, **SCORES)
+    undisturbed = long_run(problem(), optimizer, checkpoint=tmp_path / "a", **options)
     with pytest.raises(KeyboardInterrupt):
-        long_run(network(), optimizer, checkpoint=tmp_path / "b", told=stop_at(12), **options)
+        long_run(problem(), optimizer, checkpoint=tmp_path / "b", told=stop_at(12), **options)
     reached = []
-    resumed = long_run(network(), optimizer, checkpoint=tmp_path / "b", told=reached.append, **options)
+    resumed = long_run(problem(), optimizer, checkpoint=tmp_path / "b", told=reached.append, **options)
     assert reached == [18, 23]
     same(resumed, undisturbed)
     finished = []
-    same(long_run(network(), optimizer, checkpoint=tmp_path / "b", told=finished.append, **options), undisturbed)
+    same(long_run(problem(), optimizer, checkpoint=tmp_path / "b", told=finished.append, **options), undisturbed)
     assert finished == []
 
 
@@ -69,10 +79,12 @@ def same(a, b):
 def test_what_was_not_kept_is_run_again(tmp_path):
     """Nothing is kept within the first hour but the end."""
     with pytest.raises(KeyboardInterrupt):
-        long_run(network(), optimizers.sgd(0.1), checkpoint=tmp_path, save_every=6, minutes=60, told=stop_at(12), **MLP)
+        long_run(
+            scores(), optimizers.sgd(0.1), checkpoint=tmp_path, save_every=6, minutes=60, told=stop_at(12), **SCORES
+        )
     reached = []
     for _ in range(2):
-        long_run(network(), optimizers.sgd(0.1), checkpoint=tmp_path, save_every=6, told=reached.append, **MLP)
+        long_run(scores(), optimizers.sgd(0.1), checkpoint=tmp_path, save_every=6, told=reached.append, **SCORES)
     assert reached == [6, 12, 18, 23]
 
 
@@ -82,8 +94,8 @@ def test_what_was_not_kept_is_run_again(tmp_path):
     "damage", ["flipped", *(pytest.param(d, marks=pytest.mark.slow) for d in ("truncated", "gone"))]
 )
 def test_a_damaged_checkpoint_is_passed_over(damage, tmp_path):
-    options = dict(save_every=6, **MLP)
-    expected = long_run(network(), optimizers.adam(0.01), checkpoint=tmp_path, **options)
+    options = dict(save_every=6, **SCORES)
+    expected = long_run(scores(), optimizers.adam(0.01), checkpoint=tmp_path, **options)
     for file in [f for f in (tmp_path / "23" / "arrays").rglob("*") if f.is_file() and f.stat().st_size > 200]:
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
@@ -93,15 +105,15 @@ def test_a_damaged_checkpoint_is_passed_over(damage, tmp_path):
             file.write_bytes(content if damage == "flipped" else content[:100])
     reached = []
     with pytest.warns(UserWarning, match="the checkpoint of step 23 is damaged"):
-        again = long_run(network(), optimizers.adam(0.01), checkpoint=tmp_path, told=reached.append, **options)
+        again = long_run(scores(), optimizers.adam(0.01), checkpoint=tmp_path, told=reached.append, **options)
     assert reached == [23]
     same(again, expected)
 
 
 def test_another_run_is_refused(tmp_path):
-    long_run(network(), optimizers.adam(0.01), checkpoint=tmp_path, save_every=12, **MLP)
+    long_run(scores(), optimizers.adam(0.01), checkpoint=tmp_path, save_every=12, **SCORES)
     with pytest.raises(store.OtherProgram, match=r"another program.*another folder"):
-        long_run(network(), optimizers.adam(0.02), checkpoint=tmp_path, save_every=12, **MLP)
+        long_run(scores(), optimizers.adam(0.02), checkpoint=tmp_path, save_every=12, **SCORES)
 
 
 @pytest.mark.slow
@@ -117,20 +129,20 @@ def test_a_diverged_run_stays_diverged(tmp_path):
 @pytest.mark.parametrize("bad", [dict(save_every=0), dict(minutes=-1), dict(minutes=float("nan"))])
 def test_senseless_pieces(bad, tmp_path):
     with pytest.raises(ValueError, match="save_every"):
-        long_run(network(), optimizers.adam(0.01), checkpoint=tmp_path, **MLP, **bad)
+        long_run(scores(), optimizers.adam(0.01), checkpoint=tmp_path, **SCORES, **bad)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"cannot be written .*choose another folder"):
-        long_run(network(), optimizers.adam(0.01), checkpoint=tmp_path / "file", **MLP)
+        long_run(scores(), optimizers.adam(0.01), checkpoint=tmp_path / "file", **SCORES)
 
 
 PROGRAM = """
 import sys, jax
 from sandbox import optimizers, problems
 from sandbox.engine import long_run
-r = long_run(problems.digits_mlp(hidden=(4,)), optimizers.adam(0.01), steps=600, key=jax.random.key(0),
+r = long_run(problems.digits_mlp(hidden=(4,)), optimizers.adam(0.01), steps=3000, key=jax.random.key(0),
              batch_size=100, checkpoint=sys.argv[1], save_every=10, told=lambda k: print(k, flush=True))
 print("end", float(r.value).hex(), float(r.trace["loss"].sum()).hex())
 """
@@ -156,6 +168,5 @@ def test_killed_at_random_moments(tmp_path):
     assert lines[-1].startswith("end")
     assert finished[-1] == lines[-1]
     assert not list(Path(tmp_path / "b").glob("*tmp*"))
-    assert list(itertools.pairwise(int(k) for k in finished[:-1])) == [
-        (k, k + 10) for k in range(int(finished[0]), 600, 10)
-    ]
+    went = [int(k) for k in finished[:-1]]
+    assert went == list(range(3010 - 10 * len(went), 3010, 10))

@@ -35,9 +35,9 @@ def by_hand(values, rungs, eta):
 @pytest.mark.parametrize(
     ("count", "steps", "eta", "first", "rungs"),
     [
-        (27, 27, 3, None, [1, 3, 9, 27]),
+        pytest.param(27, 27, 3, None, [1, 3, 9, 27], marks=pytest.mark.slow),
         (20, 60, 3, 10, [20, 60]),
-        (9, 100, 2, None, [12, 25, 50, 100]),
+        pytest.param(9, 100, 2, None, [12, 25, 50, 100], marks=pytest.mark.slow),
         (1, 7, 3, None, [7]),
     ],
 )
@@ -51,9 +51,8 @@ def test_who_goes_on(count, steps, eta, first, rungs, x64):
     np.testing.assert_array_equal(ds.learning_rate, rates)
 
 
-@pytest.mark.parametrize(
-    "method", [optimizers.adam, *(pytest.param(m, marks=pytest.mark.slow) for m in (optimizers.noisy_sgd, optax.adamw))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [optimizers.adam, optimizers.noisy_sgd, optax.adamw])
 def test_who_went_on_is_where_it_would_be_alone(method, x64):
     """The same batches, the same state, the same noise as a run in one piece."""
     network = problems.digits_mlp(hidden=(3,))

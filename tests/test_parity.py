@@ -53,6 +53,7 @@ def test_validate_refuses_unknown_names():
         parity.validate(["adm"])
 
 
+@pytest.mark.slow
 def test_validate_leaves_the_global_precision_alone():
     parity.validate(["gradient_descent"])
     assert jnp.zeros(()).dtype == jnp.float32

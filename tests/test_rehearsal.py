@@ -32,7 +32,7 @@ def counting(rate):
     return {"ahead": ahead, "back": back, "nested": nested, "rate": rate}
 
 
-@pytest.mark.parametrize("fn", [network, counting])
+@pytest.mark.parametrize("fn", [pytest.param(network, marks=pytest.mark.slow), counting])
 def test_the_whole_is_the_program(fn):
     traced = Traced(lambda rate: fn(rate), {"rate": SCALAR})
     partly = Partly(traced)

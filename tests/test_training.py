@@ -22,9 +22,8 @@ WRAPPERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "wrapper", [pytest.param(w, marks=[] if w == "inject_hyperparams" else pytest.mark.slow) for w in WRAPPERS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_the_digits_network_trains_as_with_optax(wrapper, x64):
     problem = problems.digits_mlp(hidden=(16,))
 

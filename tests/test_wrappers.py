@@ -73,6 +73,7 @@ def test_inside_optax_wrappers_it_is_its_twin(name, wrapper, x64):
     chex.assert_trees_all_close(ours, theirs, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_inside_nnx_it_is_its_twin():
     from flax import nnx
 

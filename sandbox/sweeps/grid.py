@@ -16,8 +16,8 @@ from sandbox import store as stores
 from sandbox.engine.lanes import Executable, Plan, arrange, choose, mention_idle_cores
 from sandbox.engine.memory import fit, readable, room
 from sandbox.engine.rehearsal import settle
+from sandbox.sweeps import cluster, team
 from sandbox.sweeps import recipe as recipes
-from sandbox.sweeps import team
 from sandbox.sweeps.lane import Program, program
 from sandbox.sweeps.progress import bar
 from sandbox.sweeps.space import Points, Space, space
@@ -32,6 +32,7 @@ def sweep(
     plan: Plan | None = None,
     memory: int | str | None = None,
     keep: str | None = None,
+    executor: str | None = None,
     progress: bool = True,
     **axes: Any,
 ) -> Any:
@@ -50,17 +51,15 @@ def sweep(
     With a store, finished lanes are kept on disk: the same call after an interruption computes only what is missing,
     and so does one with more seeds or rates; a store made by another program is refused. `memory` ("2GB") is what this
     process may hold, results included; without it, 60 % of what the machine has to spare. `plan` overrides how lanes
-    meet the hardware, `progress` shows a bar on a terminal while it lasts.
+    meet the hardware, `progress` shows a bar on a terminal while it lasts. `executor="ray"` computes each program, that
+    is each combination of text, functions and static(…), in a task of its own, "ray://HEAD:PORT" on a cluster.
     """
-    if keep not in (None, "params"):
-        raise ValueError(f"keep={keep!r}: expected None or 'params'")
-    if plan is not None and not isinstance(plan, Plan):
-        raise ValueError(f"plan={plan!r}: expected a sandbox.engine.lanes.Plan, or None to have one chosen")
     if not axes and points is None:
         raise ValueError("sweep needs an axis, like learning_rate=log(1e-4, 1.0, 64)")
-    if store is None and team.size() > 1:
-        raise ValueError(f"a sweep of {team.size()} processes needs store=..., a folder that all of them see")
+    _check(store, plan, keep, executor)
     mention_idle_cores()
+    if executor is not None:
+        cluster.join(executor)
     where = space(axes, points)
     programs = {
         labels: program(fn, {n: where.static[n][v] for n, v in labels}, where, keep) for labels in _static(where)
@@ -73,13 +72,26 @@ def sweep(
     left -= _results(len(next(iter(lanes.values()))), variables, memory, left)
     began = time.perf_counter()
     plan = plan or _plan(where, lanes, programs, left, store)
-    compute = partial(_chunks, programs, progress, time.perf_counter() - began)
+    way = _chunks if executor is None else partial(cluster.chunks, (fn, where, keep))
+    compute = partial(way, programs, progress, time.perf_counter() - began)
     if store is None:
         arrays, rows, attributes = _in_memory(lanes, programs, variables, plan, compute)
     else:
         arrays, rows, attributes = _on_disk(Path(store), where, lanes, programs, variables, plan, compute)
     coords = _coordinates(where, programs, variables)
     return stores.lay({n: (variables[n].dims, arrays[n]) for n in variables}, rows, where.dims, coords, attributes)
+
+
+def _check(store: str | os.PathLike | None, plan: Plan | None, keep: str | None, executor: str | None) -> None:
+    """ValueError for options that make no sense, alone or together."""
+    if keep not in (None, "params"):
+        raise ValueError(f"keep={keep!r}: expected None or 'params'")
+    if plan is not None and not isinstance(plan, Plan):
+        raise ValueError(f"plan={plan!r}: expected a sandbox.engine.lanes.Plan, or None to have one chosen")
+    if team.size() > 1 and store is None:
+        raise ValueError(f"a sweep of {team.size()} processes needs store=..., a folder that all of them see")
+    if team.size() > 1 and executor is not None:
+        raise ValueError(f"executor={executor!r} in {team.size()} processes: one alone sends the tasks")
 
 
 def _coordinates(where: Space, programs: dict[tuple, Program], variables: dict[str, stores.Variable]) -> dict[str, Any]:

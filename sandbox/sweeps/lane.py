@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,7 @@ def program(fn: Callable[..., Any], fixed: Mapping[str, Any], where: Space, keep
     alive: list[Any] = []
     try:
         shapes = tuple((name, str(aval.dtype)) for name, aval in point.items())
-        key = (meaning(fn, alive), meaning(dict(fixed), alive), shapes, keep, *_settings())
+        key = (meaning(fn, alive), meaning(dict(fixed), alive), shapes, keep, *settings().values())
     except Changeable:
         key = None
     if key in _memory:
@@ -128,7 +128,7 @@ def _abstract(name: str, values: np.ndarray) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((), dtype, weak_type=True)
 
 
-def _settings() -> Iterator[str]:
+def settings() -> dict[str, Any]:
     """The settings of JAX that change what a trace means."""
-    for name in ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision"):
-        yield str(getattr(jax.config, name))
+    names = ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision")
+    return {name: getattr(jax.config, name) for name in names}

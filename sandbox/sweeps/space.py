@@ -14,6 +14,7 @@ RESERVED = {
     "plan",
     "memory",
     "keep",
+    "executor",
     "progress",
     "step",
     "lane",
