@@ -77,20 +77,22 @@ def _row(name: str) -> Row:
         )
         distances = list(map(apart, cases, range(len(cases)), curves))
         kinds = [dtype for dtype in DTYPES if entry.complex or "complex" not in dtype]
-        dtypes = all(keeps_dtypes(entry.factory(**entry.example), dtype, entry.needs) for dtype in kinds)
+        dtypes = all(
+            keeps_dtypes(entry.factory(**entry.example), dtype, entry.needs, entry.compiled) for dtype in kinds
+        )
         switches = any(isinstance(value, bool) for value in cases[1].values())  # which cases[2] flips
-        traced = all(traces(entry.factory, kw, entry.needs) for kw in cases[1 : 3 if switches else 2])
+        traced = all(traces(entry.factory, kw, entry.needs, entry.compiled) for kw in cases[1 : 3 if switches else 2])
     worst = max(distances)
     passed = worst <= TOLERANCE and dtypes and traced
     count = sum(map(len, curves))
     return Row(name, entry.paper, twin_name, count, worst, dtypes, traced, entry.deviations, passed)
 
 
-def keeps_dtypes(optimizer: Optimizer, dtype: str, needs: tuple = ()) -> bool:
+def keeps_dtypes(optimizer: Optimizer, dtype: str, needs: tuple = (), compiled: bool = False) -> bool:
     """Updates have the gradient's dtype, the state never changes its type, and a zero gradient gives finite updates."""
     params = {"bias": jnp.ones(SHAPES["bias"], dtype)}
     flat = jax.tree_util.Partial(lambda p: 0 * jnp.sum(jnp.real(p["bias"])).astype(jnp.float32))
-    step = lambda state: advance(optimizer, flat, state, params, needs)
+    step = _faster(lambda state: advance(optimizer, flat, state, params, needs), compiled)
     state = optimizer.init(params)
     wide = dtype in ("float64", "complex128")  # finite where single precision is
     updates, after = jax.eval_shape(step, state) if wide else step(state)
@@ -98,7 +100,9 @@ def keeps_dtypes(optimizer: Optimizer, dtype: str, needs: tuple = ()) -> bool:
     return kept and (wide or bool(tree.all_finite(updates)))
 
 
-def traces(factory: Callable[..., Optimizer], settings: dict[str, Any], needs: tuple = ()) -> bool:
+def traces(
+    factory: Callable[..., Optimizer], settings: dict[str, Any], needs: tuple = (), compiled: bool = False
+) -> bool:
     """Whether the trajectory is the same when every float hyper-parameter, given or default, is a tracer."""
     defaults = {n: p.default for n, p in inspect.signature(factory).parameters.items() if p.default is not p.empty}
     arguments = {**defaults, **settings}
@@ -116,10 +120,17 @@ def traces(factory: Callable[..., Optimizer], settings: dict[str, Any], needs: t
         return x
 
     try:
-        traced = jax.vmap(last, axis_size=1)(jax.tree.map(lambda value: jnp.asarray(value)[None], floats))
+        lanes = jax.tree.map(lambda value: jnp.asarray(value)[None], floats)
+        traced = _faster(jax.vmap(last, axis_size=1), compiled)(lanes)
     except jax.errors.ConcretizationTypeError:
         return False
-    return far(traced["x"][0], last(floats)["x"]) <= TOLERANCE
+    plain = _faster(lambda: last(floats), compiled)()
+    return far(traced["x"][0], plain["x"]) <= TOLERANCE
+
+
+def _faster(function: Callable, compiled: bool) -> Callable:
+    """As `trajectory` does: whole, where it holds loops or branches, else one operation after the other."""
+    return jax.jit(function) if compiled else function
 
 
 def _bowl(p: Params) -> Array:
