@@ -12,7 +12,7 @@ reproduce: .venv/run.stamp    ## run the experiments, print their claims, write 
 test: .venv/dev.stamp         ## the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-all: .venv/dev.stamp     ## the slow tier too, and all of it as users compile it: optimized
+test-all: .venv/ray.stamp     ## the slow tier too, and all of it as users compile it: optimized
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/dev.stamp        ## before a commit: format, lint, types, tests
@@ -40,6 +40,10 @@ $(BIN)/python:
 .venv/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e ".[dev]"
 	touch .venv/run.stamp $@
+
+.venv/ray.stamp: .venv/dev.stamp
+	$(INSTALL) -e ".[dev,ray]"
+	touch $@
 
 clean:                        ## everything that can be made again
 	rm -rf .venv build *.egg-info results/*/*.zarr .mypy_cache .ruff_cache .hypothesis .pytest_cache

@@ -104,6 +104,22 @@ def limits() -> Iterator[Line]:
     yield from written("limits", lambda row: (row["what"], row["measured"]))
 
 
+def rivals() -> Iterator[Line]:
+    """The same trials by Optuna, Ray Tune and PyTorch."""
+    yield from written("rivals", lambda row: (f"{row['what']}: {row['against']}", row["ratio"]))
+
+
+def scaling() -> Iterator[Line]:
+    """Two processes beside two devices of one."""
+    command = "python experiments/scaling.py"
+    _, text, _ = shell(f"{sys.executable} experiments/scaling.py")
+    found = re.search(r"Two processes against one .*: ([\d.]+) of its speed", text)
+    measured = found[1] if found else text.strip().splitlines()[-1]
+    yield Line(
+        "two processes: one with two devices", command, "≥ 0.9", measured, bool(found and float(found[1]) >= 0.9)
+    )
+
+
 def written(name: str, told: Callable[[dict[str, str]], tuple[str, str]]) -> Iterator[Line]:
     """The table that a benchmark writes, a line for each of its rows."""
     import csv
@@ -242,7 +258,10 @@ TESTS = {
     "one trace a program; the next one compiled meanwhile": "tests/test_sweep.py -k 'traced_once or compiled_while'",
     "halving and Hyperband as by hand; tune in a budget": "tests/test_halving.py",
     "a run in pieces, killed ten times: bit for bit": "tests/test_checkpoint.py",
-    "two processes equal one; killed, resumed bit for bit": "tests/test_team.py",
+    "two processes equal one; killed at ten moments, bit for bit": "tests/test_team.py",
+    "Ray's workers equal one process; killed at ten moments": "tests/test_cluster.py",
+    "full disk, damage, jumping clock, two writers": "tests/test_store.py -k 'damage or full or clock or writer'",
+    "Ctrl-C leaves what is finished": "tests/test_cli.py -k ctrl_c",
 }
 
 
@@ -256,7 +275,7 @@ def tests() -> Iterator[Line]:
 
 PARTS: dict[str, Callable[[], Iterator[Line]]] = {
     part.__name__: part
-    for part in (speeds, engine, limits, deviations, parity, suite, steps, pages, tests, fresh_clones)
+    for part in (speeds, engine, limits, rivals, scaling, deviations, parity, suite, steps, pages, tests, fresh_clones)
 }
 
 

@@ -7,6 +7,7 @@ of the rounds' ratios with its range.
     python experiments/speed.py                      starting, sweeping
     python experiments/speed.py engine               sweeping beside what the machine can do
     python experiments/speed.py limits               plans, memory, stores, a million lanes
+    python experiments/speed.py rivals               the same trials by Optuna, Ray Tune and PyTorch
     python experiments/speed.py optimizers [NAME]…   every optimizer beside Optax's, or these
 """
 
@@ -243,6 +244,10 @@ if __name__ == "__main__":
         import speed_limits
 
         speed_limits.main()
+    elif sys.argv[1:2] == ["rivals"]:
+        import speed_rivals
+
+        speed_rivals.main()
     elif sys.argv[1:2] == ["optimizers"]:
         import speed_optimizers
 

@@ -20,6 +20,7 @@ from sandbox.drawing import (
     print_,
     show,
     show_landscape,
+    show_sweep,
     show_tuned,
     told,
 )
@@ -167,6 +168,9 @@ def sweep(
     batch_size: BatchSize = None,
     store: Store = None,
     memory: Annotated[str | None, typer.Option(help="what this process may hold, results included, like 2GB")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="one of many processes, started by Slurm or so, that fill one --store")
+    ] = False,
     figure: Figure = None,
     x64: X64 = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="say how the lanes were placed, and why")] = False,
@@ -176,9 +180,12 @@ def sweep(
     Example: sandbox sweep digits_mlp adam --axis learning_rate=log:1e-4:1:64 --seeds 8 --steps 500 --batch-size 128
     """
     from sandbox import lookup, sweeps
+    from sandbox.sweeps import team
 
     whole(seeds=seeds, steps=steps, batch_size=batch_size)
     lookup.drawable(figure)
+    if distributed:
+        team.join(store)
     found = lookup.axes(axis or [])
     if figure and not found:
         raise ValueError("--figure draws the objective along an axis: give --axis learning_rate=log:1e-4:1:64, or so")
@@ -187,25 +194,12 @@ def sweep(
         ds = sweeps.sweep(
             trainer(bound, steps, batch_size), **bound.axes, seed=range(seeds), store=store, memory=memory
         )
+    if not team.leads():
+        return
     if verbose:
         typer.echo(f"plan: {ds.attrs['plan']}")
     names = list(bound.axes)
-    stacked = ds[["value", "status"]].stack(at=names) if names else ds[["value", "status"]].expand_dims(at=1)
-    table = stacked.transpose("at", "seed")
-    median = table.value.median("seed", skipna=False).values
-    order = [i for i in median.argsort() if median[i] == median[i]][:8]
-    rows = []
-    for i in order:
-        point, values = table.isel(at=i), table.value.values[i]
-        labels = [
-            f"{point[name].item():.4g}" if point[name].dtype.kind == "f" else str(point[name].item()) for name in names
-        ]
-        rows.append((*labels, f"{median[i]:.6g}", f"{values.min():.6g} … {values.max():.6g}"))
-    show(
-        f"{problem} under {optimizer}: the best points",
-        (*names, "median objective", "range over seeds"),
-        rows,
-    )
+    show_sweep(ds, names, f"{problem} under {optimizer}: the best points")
     diverged, total = int((ds.status == 1).sum()), ds.status.size
     reused = "" if store is None else f", {total - ds.attrs['lanes_computed']} of them were in {store} already"
     typer.echo(f"{total} runs{reused}; {diverged} diverged")

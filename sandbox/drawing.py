@@ -29,6 +29,21 @@ def print_(thing: Any) -> None:
     console.print(thing)
 
 
+def show_sweep(ds: Any, names: list[str], title: str) -> None:
+    """The points of a sweep with the lowest medians over the seeds."""
+    stacked = ds[["value", "status"]].stack(at=names) if names else ds[["value", "status"]].expand_dims(at=1)
+    points = stacked.transpose("at", "seed")
+    median = points.value.median("seed", skipna=False).values
+    rows = []
+    for i in [i for i in median.argsort() if median[i] == median[i]][:8]:
+        point, values = points.isel(at=i), points.value.values[i]
+        labels = [
+            f"{point[name].item():.4g}" if point[name].dtype.kind == "f" else str(point[name].item()) for name in names
+        ]
+        rows.append((*labels, f"{median[i]:.6g}", f"{values.min():.6g} … {values.max():.6g}"))
+    show(title, (*names, "median objective", "range over seeds"), rows)
+
+
 def show_tuned(tuned: Any, title: str) -> None:
     """Best rate, value, safe range and margin on one screen, and what to know of them."""
     numbers = ("learning rate", "median objective", "range over seeds", "safe range", "margin to the cliff")

@@ -6,6 +6,7 @@ replaced in one rename and holds the recipe and the shape of every array, so tha
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -117,7 +118,13 @@ def lanes(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     with _quiet():
         group: Any = zarr.open_group(path, mode="r")
-        return {name: _plain(np.asarray(group[name][:])) for name in group.attrs["coordinates"]}
+        names = group.attrs["coordinates"]
+        for name in names:
+            if not _legible(group[name], slice(None)):
+                raise ValueError(
+                    f"{path}: its axis {name} is damaged, nobody knows which lane is which; take a new store"
+                )
+        return {name: _plain(np.asarray(group[name][:])) for name in names}
 
 
 def finished(path: str | os.PathLike) -> np.ndarray:
@@ -135,6 +142,34 @@ def finished(path: str | os.PathLike) -> np.ndarray:
     return done
 
 
+def mend(path: str | os.PathLike) -> int:
+    """Forget every finished chunk that can no longer be read, for it to be computed anew; how many there were."""
+    import zarr
+
+    with _quiet():
+        group: Any = zarr.open_group(path, mode="r")
+        arrays = [array for name, array in group.arrays() if name not in group.attrs["coordinates"]]
+        if all(_legible(array, slice(None)) for array in arrays):
+            return 0
+        size, chunk = group["status"].shape[0], group["status"].chunks[0]
+        marks = [Path(path) / "status" / "c" / str(i) for i in range(size // chunk)]
+        rows = [slice(i * chunk, (i + 1) * chunk) for i in range(len(marks))]
+        lost = [m for m, r in zip(marks, rows, strict=True) if m.exists() and not all(_legible(a, r) for a in arrays)]
+    with _writable(Path(path)):
+        for mark in lost:
+            mark.unlink()
+    return len(lost)
+
+
+def _legible(array: Any, rows: slice) -> bool:
+    """Whether what is on disk agrees with its checksums."""
+    try:
+        array[rows]
+    except (ValueError, RuntimeError, OSError):
+        return False
+    return True
+
+
 def read(path: str | os.PathLike) -> Any:
     """The lanes as they lie on disk, an xarray.Dataset with the one dimension `lane` and each variable's own."""
     import xarray
@@ -143,7 +178,7 @@ def read(path: str | os.PathLike) -> Any:
         with _quiet():
             ds = xarray.open_zarr(path, chunks=None).load()
     except ValueError as error:
-        raise ValueError(f"{path}: a chunk is damaged ({error}); remove its files and sweep again") from error
+        raise ValueError(f"{path}: a chunk is damaged ({error}); the same sweep again computes it anew") from error
     ds = ds.assign_coords({name: ("lane", _plain(ds[name].values)) for name in ds.attrs["coordinates"]})
     return ds.rename({name: name.replace(SLASH, "/") for name in ds.data_vars})
 
@@ -224,7 +259,9 @@ def _writable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room, then the same call goes on from what was finished" if full else "choose another folder"
+        raise ValueError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
 
 
 def _flat(name: str) -> str:

@@ -1,6 +1,8 @@
 """The store: whole or absent, resumed bit for bit, grown, refused, and damage noticed."""
 
 import contextlib
+import errno
+import itertools
 import json
 import os
 import signal
@@ -178,6 +180,65 @@ def test_an_edited_recipe_and_a_flipped_bit_are_noticed(tmp_path):
     root.write_text(json.dumps(document))
     with pytest.raises(ValueError, match="damaged or edited"):
         store.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "emptied"])
+@pytest.mark.parametrize("name", ["loss", "value", "status"])
+def test_a_damaged_chunk_is_computed_anew(name, damage, tmp_path):
+    whole = sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
+    chunk = next(f for f in sorted((tmp_path / "s" / name / "c").rglob("*")) if f.is_file())
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes({"flipped": data, "truncated": data[: len(data) // 2], "emptied": b""}[damage])
+    with pytest.warns(UserWarning, match="1 of its chunks are damaged"):
+        again = sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
+    assert again.attrs["lanes_computed"] == PLAN.chunk
+    same(again, whole)
+    same(store.open(tmp_path / "s").drop_vars("step", errors="ignore"), whole.drop_vars("step"))
+
+
+def test_damaged_axes_are_beyond_help(tmp_path):
+    sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
+    chunk = tmp_path / "s" / "learning_rate" / "c" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="axis learning_rate is damaged"):
+        sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
+
+
+def test_a_full_disk_keeps_what_was_finished(tmp_path, monkeypatch):
+    """No space is left from the seventh file of results on."""
+    from zarr.storage import LocalStore
+
+    put, written = LocalStore.set, []
+
+    async def full(self, key, value, *args):
+        if "/c/" in key and not key.startswith(tuple(AXES)):
+            written.append(key)
+            if len(written) > 7:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return await put(self, key, value, *args)
+
+    monkeypatch.setattr(LocalStore, "set", full)
+    with pytest.raises(ValueError, match=r"No space left on device.*make room, then the same call goes on"):
+        sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
+    monkeypatch.undo()
+    kept = store.finished(tmp_path / "s").sum() * PLAN.chunk
+    assert 0 < kept < 12
+    resumed = sweep(train, **AXES, plan=PLAN, store=tmp_path / "s")
+    assert resumed.attrs["lanes_computed"] == 12 - kept
+    same(resumed, sweep(train, **AXES, plan=PLAN))
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+    whole = sweep(train, **AXES, plan=PLAN)
+    days = itertools.cycle([0.0, 4e9, -2e9, 1e9])
+    for name in ("time", "perf_counter", "monotonic"):
+        clock = getattr(time, name)
+        monkeypatch.setattr(time, name, lambda clock=clock: clock() + next(days))
+    same(sweep(train, **AXES, plan=PLAN, store=tmp_path / "s"), whole)
+    more = sweep(train, learning_rate=AXES["learning_rate"], seed=range(5), plan=PLAN, store=tmp_path / "s")
+    assert more.attrs["lanes_computed"] == 3
+    same(more.sel(seed=whole.seed), whole)
 
 
 def test_two_writers_cannot_meet(tmp_path):

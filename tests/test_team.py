@@ -1,5 +1,6 @@
 """Two processes and one store: the same lanes as one process computes, each computed once."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -72,22 +73,48 @@ def test_two_processes_are_one(x64, tolerance, tmp_path):
     assert [count for count, _ in team(tmp_path / "two", x64=x64)] == [0, 0]
 
 
-def test_one_of_two_is_killed_and_both_start_again(tmp_path):
-    path, port = tmp_path / "two", free_port()
-    processes = [start(2, i, path, port, rates=600) for i in range(2)]
-    while not (path / "status" / "c").exists() or len(list((path / "status" / "c").iterdir())) < 20:
-        assert all(p.poll() is None for p in processes)
-        time.sleep(0.05)
-    processes[1].kill()
-    processes[0].kill()
-    for p in processes:
-        p.communicate()
-    kept = store.finished(path).sum()
-    assert kept >= 20
+def test_one_of_two_is_killed_at_ten_moments_and_both_start_again(tmp_path):
+    """Whoever dies, the other can only be stopped; nothing that either of them finished is computed again."""
+    path, rng, kept = tmp_path / "two", np.random.default_rng(0), 0
+    for _ in range(10):
+        port, until = free_port(), kept + rng.integers(1, 60)
+        processes = [start(2, i, path, port, rates=600) for i in range(2)]
+        finished = lambda: store.finished(path).sum() if (path / "status" / "c").exists() else 0
+        while finished() < until:
+            assert all(p.poll() is None for p in processes)
+            time.sleep(0.01)
+        victim = int(rng.integers(2))
+        processes[victim].kill()
+        time.sleep(rng.uniform(0, 0.3))
+        processes[1 - victim].kill()
+        for p in processes:
+            p.communicate()
+        assert finished() >= max(until, kept)
+        kept = finished()
     (computed, one), _ = team(path, rates=600)
     assert computed <= 1800 - 2 * kept
     undisturbed = team(tmp_path / "other", rates=600)[0][1]
     np.testing.assert_array_equal(one, undisturbed)
+
+
+def test_the_command_line_under_slurm(tmp_path):
+    """Two tasks of a job, as Slurm describes them to each: one table, and every lane computed once."""
+    words = ["sweep", "rosenbrock", "adam", "--axis", "learning_rate=log:1e-3:1e-1:8", "--steps", "20", "--distributed"]
+    words += ["--store", str(tmp_path / "rates")]
+    job = {"SLURM_JOB_ID": str(free_port()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    task = lambda i: os.environ | job | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}
+    command = [sys.executable, "-m", "sandbox", *words]
+    both = [subprocess.Popen(command, env=task(i), stdout=subprocess.PIPE, text=True, cwd=tmp_path) for i in range(2)]
+    first, second = (p.communicate(timeout=240)[0] for p in both)
+    assert [p.returncode for p in both] == [0, 0]
+    assert "8 runs, 0 of them were in" in first
+    assert "rosenbrock under adam" in first
+    assert "rosenbrock" not in second  # only the first of them speaks, of results; Gloo says that it has connected
+    assert store.finished(tmp_path / "rates").all()
+    alone = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert alone.returncode == 2
+    assert "no word of other processes" in alone.stderr
+    assert len(alone.stderr.splitlines()) == 1
 
 
 def test_a_team_needs_a_store():

@@ -32,10 +32,15 @@ def average(old: Array, new: Array, b: Scalar) -> Array:
     return b * old + (1 - b) * new
 
 
-@functools.partial(jax.jit, inline=True)  # outside of any trace, jnp would compile βᵗ anew for every t
 def corrected(m: Array, b: Scalar, t: Array) -> Array:
     """m̂ = m / (1 − βᵗ): the average since 0 as the average since the start (Kingma & Ba 2015, section 3)."""
-    return m * (1 / (1 - b**t))  # one division, not one for every coordinate
+    return m * correction(b, t)  # one division, not one for every coordinate
+
+
+@functools.partial(jax.jit, inline=True)  # outside of any trace, jnp would compile βᵗ anew for every t
+def correction(b: Scalar, t: Array) -> Array:
+    """1 / (1 − βᵗ)."""
+    return 1 / (1 - b**t)
 
 
 def first(mu: Array, g: Array, b1: Scalar, t: Array, nesterov: bool) -> Array:

@@ -84,6 +84,7 @@ def join(executor: str) -> None:
     except ImportError:
         raise ValueError(f"executor={executor!r} needs Ray: pip install 'sandbox[ray]'") from None
     if not ray.is_initialized():
+        # Ray warns at every start of what it will once do with GPUs that a task did not ask for.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False, include_dashboard=False)

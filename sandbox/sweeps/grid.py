@@ -3,6 +3,7 @@
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -253,6 +254,9 @@ def _on_disk(
         if reason := recipes.conflict(recipe, new):
             raise stores.OtherProgram(f"{path} {reason}; give this sweep another store")
         plan = recipes.plan_of(recipe)
+        if team.leads() and (lost := stores.mend(path)):
+            warnings.warn(f"{path}: {lost} of its chunks are damaged; their lanes are computed anew", stacklevel=3)
+        team.meet("mended")
         table, absent = stores.lanes(path), _absent(path, wanted, where)
         team.meet("looked at")
         if absent is not None:

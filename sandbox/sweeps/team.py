@@ -14,6 +14,20 @@ import numpy as np
 from sandbox import store as stores
 
 
+def join(store: str | os.PathLike | None) -> None:
+    """Find the other processes, which Slurm, MPI, Kubernetes or a TPU's metadata tell JAX of; before its first array.
+    ValueError where there is no word of them, or no store for them all."""
+    if store is None:
+        raise ValueError("a sweep of many processes needs a store, a folder that all of them see")
+    try:
+        jax.distributed.initialize()
+    except ValueError as error:
+        raise ValueError(
+            f"no word of other processes ({error}): start this with srun, mpirun or the like, or in a script call "
+            "jax.distributed.initialize(address, count, index)"
+        ) from None
+
+
 def leads() -> bool:
     """Whether this process is the first, or the only one."""
     return jax.process_index() == 0

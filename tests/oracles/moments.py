@@ -120,8 +120,8 @@ RATE_OF_DECAY = "at(learning_rate, t) * (d + decay(weight_decay, t, x, decays))"
 AHEAD = "b1 * corrected(mu, b1, t + 1) + (1 - b1) * corrected(g, b1, t)"
 MUTANTS = {  # name: {mistake: (right, wrong)}
     "adam": {
-        "no bias correction": ("return m * (1 / (1 - b**t))", "return m"),
-        "bias correction one step late": ("return m * (1 / (1 - b**t))", "return m / (1 - b ** (t + 1))"),
+        "no bias correction": ("return m * correction(b, t)", "return m"),
+        "bias correction one step late": ("return m * correction(b, t)", "return m * correction(b, t + 1)"),
         "m not corrected": ("m_hat, v_hat = first(mu, g, b1, t, nesterov), ", "m_hat, v_hat = mu, "),
         "betas swapped": (
             MU + "        " + NU,
