@@ -4,7 +4,6 @@ import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -144,45 +143,34 @@ def course_of(
         value, grads, extra = _oracle(problem, params, batch, noise)
         updates, new_state = method.update(grads, state, params, **extra)
         info = Info(k, params, state, value, grads, updates, batch, problem, noise)
-        seen = guard.watch(seen, k, value, grads)
+        seen = guard.watch(seen, k, params, value, grads)
         return Place(k + 1, tree.add(params, updates), new_state, seen), info
 
     def table() -> Array | None:
         return None if chosen is None else chosen.indices(batch_key, _examples(data), steps)
 
-    stepped = lambda rows, place: step(place, None if rows is None else rows[place.step])[0]
-
     def advance(place: Place, number: int) -> tuple[Place, Metrics]:
         rows = table()
-        ahead = None if rows is None else jax.lax.dynamic_slice_in_dim(rows, place.step, number)
-        end, trace = _scan(step, place, ahead, number, record, every)
-        return _recall(place, end, partial(stepped, rows)), trace
+        if rows is not None and number < steps:
+            rows = jax.lax.dynamic_slice_in_dim(rows, place.step, number)
+        return _scan(step, place, rows, number, record, every)
 
     def walk(place: Place, number: Any) -> Place:
-        turn = partial(stepped, table())
-        end = jax.lax.fori_loop(0, number, lambda _, place: turn(place), place)
-        return _recall(place, end, turn)
+        rows = table()
+        turn = lambda _, place: step(place, None if rows is None else rows[place.step])[0]
+        return jax.lax.fori_loop(0, number, turn, place)
 
     def finish(place: Place, trace: Metrics) -> Run:
         last, diverged_at = guard.settle(place.params, place.seen, place.step)
         diverged = diverged_at != guard.NEVER
         last = tree.where(diverged, last, eval_params(place.state, last))
         value = problem.objective(last, key=jax.random.fold_in(noise_key, place.step))
-        trace = guard.blank(trace, every, diverged_at)
+        rows = jnp.arange(max((len(leaf) for leaf in jax.tree.leaves(trace)), default=0))
+        trace = guard.blank(trace, rows * every, diverged_at)
         status = jnp.where(diverged, guard.DIVERGED, guard.OK)
         return Run(last, place.state, trace, status, diverged_at, jnp.where(diverged, jnp.nan, value), every)
 
     return Course(start, advance, walk, finish)
-
-
-def _recall(begin: Place, end: Place, step: Callable[[Place], Place]) -> Place:
-    """The end of a piece; where the run diverged on it, the way is gone again for the last finite iterate."""
-    until = guard.back(begin.seen, end.seen, end.params, end.step)
-    again = lambda _, pair: (step(pair[0]), pair[0].params)
-    there, before = jax.lax.fori_loop(begin.step, jnp.maximum(until, begin.step), again, (begin, begin.params))
-    found = tree.where(tree.all_finite(there.params), there.params, before)
-    last = tree.where(until == guard.NEVER, begin.seen.last, found)
-    return end._replace(seen=end.seen._replace(last=jax.lax.stop_gradient(last)))
 
 
 def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple[Array, Params, dict[str, Any]]:
