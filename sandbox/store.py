@@ -22,6 +22,7 @@ import numpy as np
 FORMAT = 1
 SLASH = "∕"  # stands in names on disk for the slash of a path, which would make a group inside the group
 ABSENT = -1  # status of a lane that is not computed
+DAMAGE = (ValueError, RuntimeError, OSError)  # of a file that is cut short or does not agree with its checksum
 
 
 class OtherProgram(ValueError):
@@ -118,13 +119,16 @@ def lanes(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     with _quiet():
         group: Any = zarr.open_group(path, mode="r")
-        names = group.attrs["coordinates"]
-        for name in names:
-            if not _legible(group[name], slice(None)):
-                raise ValueError(
-                    f"{path}: its axis {name} is damaged, nobody knows which lane is which; take a new store"
-                )
-        return {name: _plain(np.asarray(group[name][:])) for name in names}
+        return {name: _axis(path, name, group[name]) for name in group.attrs["coordinates"]}
+
+
+def _axis(path: str | os.PathLike, name: str, array: Any) -> np.ndarray:
+    try:
+        return _plain(np.asarray(array[:]))
+    except DAMAGE as error:
+        raise ValueError(
+            f"{path}: its axis {name} is damaged, nobody knows which lane is which; take a new store"
+        ) from error
 
 
 def finished(path: str | os.PathLike) -> np.ndarray:
@@ -165,7 +169,7 @@ def _legible(array: Any, rows: slice) -> bool:
     """Whether what is on disk agrees with its checksums."""
     try:
         array[rows]
-    except (ValueError, RuntimeError, OSError):
+    except DAMAGE:
         return False
     return True
 

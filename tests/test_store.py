@@ -206,7 +206,7 @@ def test_damaged_axes_are_beyond_help(tmp_path):
 
 
 def test_a_full_disk_keeps_what_was_finished(tmp_path, monkeypatch):
-    """No space is left from the seventh file of results on."""
+    """No space is left after the seventh file of results."""
     from zarr.storage import LocalStore
 
     put, written = LocalStore.set, []

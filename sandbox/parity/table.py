@@ -2,6 +2,7 @@
 
 import inspect
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -58,9 +59,12 @@ def _in_processes(names: list[str], processes: int) -> Iterator[Row]:
 
 
 def _compile_fast(cache: str | None) -> None:
-    """Nearly all the time is compilation of small programs: without optimization, and what one process has compiled
-    is there for the other."""
+    """Nearly all the time is compilation and dispatch of small programs: without optimization, in the thread that asks,
+    and what one process has compiled is there for the other."""
+    if jax.__version_info__ < (0, 11):  # a flag that XLA no longer knows would end the process
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
     jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -6,14 +6,13 @@ is not lost with it, and no folder need be shared.
 
 import os
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from sandbox.engine.lanes import Plan
-from sandbox.sweeps.lane import Program, program, settings
+from sandbox.sweeps.lane import Computed, Work, program, settings
 from sandbox.sweeps.progress import bar
 
 RETRIES = 3  # of a task whose worker is lost
@@ -29,16 +28,8 @@ def address_of(executor: str) -> str | None:
     return executor if rest.startswith("//") else rest or None
 
 
-def chunks(
-    task: tuple,
-    programs: dict[tuple, Program],
-    progress: bool,
-    planning: float,
-    plan: Plan,
-    table: dict[str, np.ndarray],
-    todo: np.ndarray,
-) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]:
-    """Each chunk that is to do, in the order in which tasks finish: (its first row, its variables, seconds so far).
+def compute(task: tuple, work: Work, progress: bool, planning: float) -> Computed:
+    """Each chunk that is to do, in the order in which tasks send them.
 
     `task` is what a worker makes each program of: (fn, space, keep). Seconds are those of all workers together.
     """
@@ -51,26 +42,25 @@ def chunks(
     ahead = {"_generator_backpressure_num_objects": AHEAD}
     remote = task_of(max_retries=RETRIES, num_returns="streaming", **ahead, **options)(_work)
     bare = where._replace(static={}, dims={})
+    shares: dict[tuple, list[tuple[int, dict[str, np.ndarray]]]] = {}
+    for start, labels, lanes in work.chunks():
+        shares.setdefault(labels, []).append((start, lanes))
     streams: list[Any] = []
-    for labels, p in programs.items():
-        numbers = [n for n in todo.tolist() if all(table[name][n * plan.chunk] == label for name, label in labels)]
-        if numbers:
-            fixed = {name: where.static[name][label] for name, label in labels}
-            rows = [slice(n * plan.chunk, (n + 1) * plan.chunk) for n in numbers]
-            lanes = [{name: values[each] for name, values in table.items()} for each in rows]
-            streams.append(remote.remote((fn, fixed, bare, keep), settings(), p.fingerprint, plan, numbers, lanes))
+    for labels, share in shares.items():
+        made_of = fn, {name: where.static[name][label] for name, label in labels}, bare, keep
+        streams.append(remote.remote(made_of, settings(), work.programs[labels].fingerprint, work.plan, share))
     try:
-        with bar(len(todo) * plan.chunk, progress) as advance:
+        with bar(len(work.todo) * work.plan.chunk, progress) as advance:
             while streams:
                 stream: Any = ray.wait(streams)[0][0]
                 try:
-                    number, block, spent = _fetched(next(stream))
+                    start, block, spent = _fetched(next(stream))
                 except StopIteration:
                     streams.remove(stream)
                     continue
                 seconds = {name: seconds[name] + spent[name] for name in seconds}
-                yield number * plan.chunk, block, seconds
-                advance(plan.chunk)
+                yield start, block, seconds
+                advance(work.plan.chunk)
     finally:
         for stream in streams:
             ray.cancel(stream, force=True)
@@ -108,8 +98,8 @@ def _fetched(ref: Any) -> Any:
 
 
 def _work(
-    task: tuple, configuration: dict[str, Any], mark: str, plan: Plan, numbers: list[int], lanes: list[dict]
-) -> Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]:
+    task: tuple, configuration: dict[str, Any], mark: str, plan: Plan, share: list[tuple[int, dict[str, np.ndarray]]]
+) -> Computed:
     """In a worker: the chunks of one program, under the settings of the process that sweeps."""
     for name, value in configuration.items():
         jax.config.update(name, value)
@@ -119,8 +109,8 @@ def _work(
         raise ValueError("a worker traced another program than this process; have the same code and versions on both")
     executable = mine.executable(plan)
     spent = time.perf_counter() - began
-    for number, values in zip(numbers, lanes, strict=True):
+    for start, lanes in share:
         began = time.perf_counter()
-        block = mine.block(executable(values))
-        yield number, block, {"compile_seconds": spent, "run_seconds": time.perf_counter() - began}
+        block = mine.block(executable(lanes))
+        yield start, block, {"compile_seconds": spent, "run_seconds": time.perf_counter() - began}
         spent = 0.0

@@ -19,7 +19,7 @@ from sandbox.engine.memory import fit, readable, room
 from sandbox.engine.rehearsal import settle
 from sandbox.sweeps import cluster, team
 from sandbox.sweeps import recipe as recipes
-from sandbox.sweeps.lane import Program, program
+from sandbox.sweeps.lane import Computed, Program, Work, program
 from sandbox.sweeps.progress import bar
 from sandbox.sweeps.space import Points, Space, space
 
@@ -73,8 +73,9 @@ def sweep(
     left -= _results(len(next(iter(lanes.values()))), variables, memory, left)
     began = time.perf_counter()
     plan = plan or _plan(where, lanes, programs, left, store)
-    way = _chunks if executor is None else partial(cluster.chunks, (fn, where, keep))
-    compute = partial(way, programs, progress, time.perf_counter() - began)
+    way = _computed if executor is None else partial(cluster.compute, (fn, where, keep))
+    planning = time.perf_counter() - began
+    compute = lambda plan, table, todo: way(Work(programs, plan, table, todo), progress, planning)
     if store is None:
         arrays, rows, attributes = _in_memory(lanes, programs, variables, plan, compute)
     else:
@@ -153,33 +154,22 @@ def _take(lanes: dict[str, np.ndarray], order: np.ndarray) -> dict[str, np.ndarr
     return {name: values[order] for name, values in lanes.items()}
 
 
-Chunks = Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]
-
-
-def _chunks(
-    programs: dict[tuple, Program],
-    progress: bool,
-    planning: float,
-    plan: Plan,
-    table: dict[str, np.ndarray],
-    todo: np.ndarray,
-) -> Chunks:
-    """Each chunk that is to do, computed: (its first row, its variables, seconds so far).
+def _computed(work: Work, progress: bool, planning: float) -> Computed:
+    """Each chunk that is to do, in their order.
 
     The next chunk is started before this one is handed over, so that writing hides behind computing; and the next
     program is compiled while this one runs. Planning took some seconds too, most of them to compile the first program.
     """
     seconds = {"compile_seconds": planning, "run_seconds": 0.0}
     waiting: tuple[int, Program, Any] | None = None
-    chosen = [_program_of(programs, table, number * plan.chunk) for number in todo.tolist()]
-    following: dict[Program, Program] = dict(pairwise(dict.fromkeys(chosen)))
+    plan, chunks = work.plan, [(start, work.programs[labels], lanes) for start, labels, lanes in work.chunks()]
+    following: dict[Program, Program] = dict(pairwise(dict.fromkeys(p for _, p, _ in chunks)))
     ready: dict[Program, Callable[[], Executable]] = {}
-    with bar(len(todo) * plan.chunk, progress and team.leads()) as advance, ThreadPoolExecutor(1) as apart:
-        for number, p in [*zip(todo.tolist(), chosen, strict=True), (None, None)]:
+    with bar(len(chunks) * plan.chunk, progress and team.leads()) as advance, ThreadPoolExecutor(1) as apart:
+        for chunk in [*chunks, None]:
             started = None
-            if number is not None and p is not None:
-                rows = slice(number * plan.chunk, (number + 1) * plan.chunk)
-                lanes = {name: values[rows] for name, values in table.items()}
+            if chunk is not None:
+                start, p, lanes = chunk
                 began = time.perf_counter()
                 for each in (p, following.get(p, p)):
                     if each not in ready:
@@ -187,7 +177,7 @@ def _chunks(
                         ready[each] = make if plan in each.executables else apart.submit(make).result
                 executable = ready[p]()
                 seconds["compile_seconds"] += time.perf_counter() - began
-                started = rows.start, p, executable(lanes)
+                started = start, p, executable(lanes)
             if waiting is not None:
                 began = time.perf_counter()
                 block = waiting[1].block(waiting[2])
@@ -195,11 +185,6 @@ def _chunks(
                 yield waiting[0], block, seconds
                 advance(plan.chunk)
             waiting = started
-
-
-def _program_of(programs: dict[tuple, Program], table: dict[str, np.ndarray], row: int) -> Program:
-    """The program of the chunk that begins with this row of the table."""
-    return next(p for labels, p in programs.items() if all(table[n][row] == v for n, v in labels))
 
 
 def _results(lanes: int, variables: dict[str, stores.Variable], memory: int | str | None, left: int) -> int:
@@ -219,7 +204,7 @@ def _in_memory(
     programs: dict[tuple, Program],
     variables: dict,
     plan: Plan,
-    compute: Callable[[Plan, dict[str, np.ndarray], np.ndarray], Chunks],
+    compute: Callable[[Plan, dict[str, np.ndarray], np.ndarray], Computed],
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """Arrays along lanes, the row of each wanted lane, and what is worth knowing of the execution."""
     order = _order(wanted, programs, plan)
@@ -241,7 +226,7 @@ def _on_disk(
     programs: dict[tuple, Program],
     variables: dict,
     plan: Plan,
-    compute: Callable[[Plan, dict[str, np.ndarray], np.ndarray], Chunks],
+    compute: Callable[[Plan, dict[str, np.ndarray], np.ndarray], Computed],
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """The same from a store, once every wanted lane is in it; with its recipe."""
     marks = {" ".join(f"{n}={v}" for n, v in labels) or "program": p.fingerprint for labels, p in programs.items()}

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,24 @@ class Program:
         """The outputs of a chunk, once they are there."""
         names = jax.tree.leaves({name: name for name in self.traced.out.arrays})
         return {name: np.asarray(array) for name, array in zip(names, outputs, strict=True)}
+
+
+class Work(NamedTuple):
+    """What is to be computed: the chunks of a table of lanes that have these numbers, each by one of the programs."""
+
+    programs: dict[tuple, Program]  # by their static labels
+    plan: Plan
+    table: dict[str, np.ndarray]
+    todo: np.ndarray
+
+    def chunks(self) -> Iterator[tuple[int, tuple, dict[str, np.ndarray]]]:
+        """The first row, the labels of the program and the lanes of each."""
+        for start in (self.todo * self.plan.chunk).tolist():
+            lanes = {name: values[start : start + self.plan.chunk] for name, values in self.table.items()}
+            yield start, next(key for key in self.programs if all(lanes[n][0] == v for n, v in key)), lanes
+
+
+Computed = Iterator[tuple[int, dict[str, np.ndarray], dict[str, float]]]  # first row, variables, seconds until then
 
 
 def program(fn: Callable[..., Any], fixed: Mapping[str, Any], where: Space, keep: str | None) -> Program:
