@@ -150,7 +150,7 @@ def curvatures(problem: Problem) -> np.ndarray:
     """The eigenvalues of the Hessian at the optimum, but for directions in which nothing changes."""
     with jax.enable_x64(True):
         optimum, unravel = jax.flatten_util.ravel_pytree(jax.tree.map(jnp.asarray, problem.facts.minimizers[0]))
-        hessian = jax.hessian(lambda x: problem.objective(unravel(x)))(optimum)
+        hessian = jax.jit(jax.hessian(lambda x: problem.objective(unravel(x))))(optimum)
         eigenvalues = np.linalg.eigvalsh(np.asarray(hessian))
     return eigenvalues[eigenvalues > 1e-10 * eigenvalues[-1]]
 

@@ -151,7 +151,8 @@ def floors(problem: Problem, fast: bool):
 
     law = kept(__file__, "floors", fast, train, learning_rate=rates, batch=static(1, 4, 16), seed=range(8))
     data = jax.tree.map(jnp.asarray, problem.data)
-    each = jax.vmap(lambda row: jax.grad(problem.loss)(optimum, jax.tree.map(lambda a: a[None], row), None))(data)
+    grad = lambda row: jax.grad(problem.loss)(optimum, jax.tree.map(lambda a: a[None], row), None)
+    each = jax.jit(jax.vmap(grad))(data)
     rows = jnp.concatenate([g.reshape(len(data.y), -1) for g in jax.tree.leaves(each)], axis=1)
     return law, float(jnp.sum(jnp.var(rows, axis=0)) / 4)
 

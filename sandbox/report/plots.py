@@ -64,11 +64,12 @@ def style() -> Iterator[None]:
 
 
 def save(fig: "Figure", folder: str | Path, name: str = "figure") -> tuple[Path, Path]:
-    """name.png and name.svg in the folder: the same figure gives the same bytes."""
+    """name.png and name.svg in the folder: the same figure gives the same bytes. Its layout stays as it is then."""
     folder = Path(folder)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     with style():
         fig.savefig(png, metadata={"Software": None})
+        fig.set_layout_engine("none")  # to arrange many axes takes longer than to draw them: once is enough
         fig.savefig(svg, metadata={"Date": None, "Creator": None})
     return png, svg
 
