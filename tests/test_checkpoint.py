@@ -35,7 +35,8 @@ def stop_at(step):
 DEEP = lambda info: {"deep": {"x": info.params["b"], "k": info.step}}
 
 
-@pytest.mark.parametrize("record", [None, *(pytest.param(r, marks=pytest.mark.slow) for r in ("default", DEEP))])
+@pytest.mark.slow
+@pytest.mark.parametrize("record", [None, "default", DEEP])
 def test_in_pieces_as_in_one(record, tmp_path, x64):
     options = SCORES if record == "default" else SCORES | {"record": record}
     whole = run(scores(), optimizers.adam(0.01), **options)
@@ -90,9 +91,8 @@ def test_what_was_not_kept_is_run_again(tmp_path):
 
 # Of files that are gone, Orbax's event loop goes on to complain after it was closed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(
-    "damage", ["flipped", *(pytest.param(d, marks=pytest.mark.slow) for d in ("truncated", "gone"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
 def test_a_damaged_checkpoint_is_passed_over(damage, tmp_path):
     options = dict(save_every=6, **SCORES)
     expected = long_run(scores(), optimizers.adam(0.01), checkpoint=tmp_path, **options)

@@ -420,6 +420,7 @@ def test_the_real_command(tmp_path):
     assert {path for path in everything(tmp_path) if "cache" not in path.parts} == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_real_process_leaves_what_is_finished(tmp_path):
     """SIGINT as the terminal sends it, once the first chunk is there; the same command then goes on."""
     call = ["tune", "rosenbrock", "adam", "--rates", "log:1e-4:0.01:512", "--steps", "40000", "--store", "kept"]

@@ -111,6 +111,7 @@ def test_a_step_of_sam_takes_two_gradients():
     assert 1.6 < plain / twice < 2.4
 
 
+@pytest.mark.slow
 def test_a_budget_of_seconds():
     ds = hyperband(
         quadratic(), optimizers.gradient_descent, steps=81, budget=Budget(seconds=1e-3), learning_rate=log(0.01, 1.9)

@@ -92,7 +92,8 @@ def lookahead(fast_optimizer: Any, sync_period: int, slow_step_size: Scalar, res
         t = state.steps_since_sync + 1
         meet = t == sync_period
         with jax.numpy_dtype_promotion("standard"):
-            gap = jax.tree.map(lambda x, u, s: jnp.where(meet, widen(x) + u - s, 0), fast, u, slow)
+            gap = jax.tree.map(lambda x, u, s: widen(x) + u - s, fast, u, slow)
+            gap = jax.tree.map(lambda d: jax.lax.select(meet, d, jnp.zeros_like(d)), gap)
             fast_u = jax.tree.map(lambda u, d: (u - (1 - slow_step_size) * d).astype(u.dtype), u, gap)
             slow_u = jax.tree.map(lambda s, d: (slow_step_size * d).astype(s.dtype), slow, gap)
             if reset_state:
