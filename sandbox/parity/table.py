@@ -1,6 +1,8 @@
 """The verdict on each optimizer: what `sandbox validate` prints."""
 
+import contextlib
 import inspect
+import io
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -72,7 +74,8 @@ def _compile_fast(cache: str | None) -> None:
 
 def _row(name: str) -> Row:
     entry = catalogue.find(name)
-    with jax.enable_x64(True):
+    silent = contextlib.redirect_stdout(io.StringIO())  # Sophia tells its win rate
+    with jax.enable_x64(True), silent:
         other, twin_name = twin(name)
         cases = settings(name)
         curves = [tuple(CURVES)] * 3 + [("waves",)] * (len(cases) - 3)  # one for each of the entry's variants
