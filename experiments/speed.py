@@ -63,7 +63,7 @@ def digits() -> list[dict[str, Any]]:
     assert np.allclose(by_hand["hand4"]()[-1][:32], ours().value[:32], rtol=1e-3)
     trial = interleaved(3, **by_hand)
     best = min(by_hand, key=lambda name: np.median(trial[name]))  # chosen first, so that no luck of the race chooses it
-    times = interleaved(2 * ROUNDS, ours=ours, **{best: by_hand[best]})
+    times = interleaved(8 * ROUNDS, ours=ours, **{best: by_hand[best]})
     loop = interleaved(3, ours=ours, loop=python_loop(problem, rates, key))
     records = "loss and gradient norm of every step, status, diverged_at, final objective"
     return [
