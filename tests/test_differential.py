@@ -24,6 +24,7 @@ SPIKES = [0.0, 1e-3, 1e-3, 1.0, 1.0, 1e3]
 BEYOND_OPTAX = {  # what its own code cannot take: (optimizer, whether its leaves are so)
     "sm3": lambda leaves: any(x is None or x.size == 0 or x.ndim == 0 for x in leaves),
     "galore": lambda leaves: not leaves or any(x is None for x in leaves),
+    "lbfgs": lambda leaves: not leaves,
 }
 EPS = {"float64": 1e-9, "float32": 2e-4}
 
