@@ -48,7 +48,8 @@ def where(condition: Array, a: Params, b: Params) -> Params:
 
 def all_finite(a: Params) -> Array:
     """Whether no entry of any leaf is NaN or infinite."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(a)] or [jnp.array(True)]))
+    # 0 · x is 0 for every finite x and NaN for all others; a sum is faster than a conjunction.
+    return jnp.isfinite(_total([jnp.sum(0 * x) for x in jax.tree.leaves(a)]))
 
 
 def widen(x: Array) -> Array:

@@ -176,6 +176,16 @@ def test_an_update_that_overflows_in_the_last_step_is_divergence(key):
     np.testing.assert_array_equal(result.params, np.float32([2e38]))
 
 
+def test_an_infinite_iterate_is_divergence_however_flat_the_ground_there(key):
+    """1/x is 0 at infinity and so is its slope, so that nothing but the iterate tells."""
+    hyperbola = Problem("hyperbola", lambda key: jnp.full(1, 1e-5), lambda p: 1 / p[0])
+    result = run(hyperbola, optimizers.sgd(1e30), steps=5, key=key)
+    assert int(result.diverged_at) == 1
+    np.testing.assert_array_equal(result.params, np.float32([1e-5]))
+    assert np.isfinite(result.trace["loss"][0])
+    assert np.isnan(result.trace["loss"][1:]).all()
+
+
 def test_run_is_pure_and_differentiable(x64, key):
     """d/dη of the objective after one step of gradient descent is −∇f(x₁)·∇f(x₀)."""
     after = lambda rate: run(problems.bowl(), optimizers.gradient_descent(rate), steps=1, key=key).value

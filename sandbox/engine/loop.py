@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from sandbox import tree
 from sandbox.data.batches import Batches, epochs
 from sandbox.engine import guard
+from sandbox.engine.layout import innermost
 from sandbox.optimizers.averaging import eval_params
 from sandbox.problems.problem import Problem
 from sandbox.types import Array, Batch, Key, Metrics, Params
@@ -40,7 +41,7 @@ class Run:
     state: Any  # of the optimizer; unspecified for a diverged lane
     trace: Metrics  # row k describes the iterate before update k·every
     status: Array  # 0 ok, 1 diverged
-    diverged_at: Array  # the first step whose objective or gradient is not finite, −1 when ok
+    diverged_at: Array  # the first step whose objective, gradient or iterate is not finite, −1 when ok
     value: Array  # the objective of params on all data; NaN for a diverged lane
     every: int = field(default=1, metadata={"static": True})
 
@@ -100,7 +101,7 @@ class Place(NamedTuple):
     step: Array  # how many steps were taken
     params: Params  # as the optimizer moves them
     state: Any
-    seen: guard.Watch
+    diverged_at: Array
 
 
 class Course(NamedTuple):
@@ -134,17 +135,17 @@ def course_of(
 
     def start() -> Place:
         first = jax.tree.map(_inexact, problem.init(init_key) if params is None else params)
-        return Place(jnp.array(0), first, method.init(first), guard.start(first))
+        return Place(jnp.array(0), first, method.init(first), jnp.array(guard.NEVER))
 
     def step(place: Place, rows: Array | None) -> tuple[Place, Info]:
-        k, params, state, seen = place
+        k, params, state, diverged_at = place
         batch = data if rows is None else jax.tree.map(lambda a: a[rows], data)
         noise = jax.random.fold_in(noise_key, k)
         value, grads, extra = _oracle(problem, params, batch, noise)
         updates, new_state = method.update(grads, state, params, **extra)
         info = Info(k, params, state, value, grads, updates, batch, problem, noise)
-        seen = guard.watch(seen, k, params, value, grads)
-        return Place(k + 1, tree.add(params, updates), new_state, seen), info
+        params, diverged_at = guard.take(params, tree.add(params, updates), diverged_at, k, value, grads)
+        return innermost(Place(k + 1, params, new_state, diverged_at)), info
 
     def table() -> Array | None:
         return None if chosen is None else chosen.indices(batch_key, _examples(data), steps)
@@ -161,14 +162,13 @@ def course_of(
         return jax.lax.fori_loop(0, number, turn, place)
 
     def finish(place: Place, trace: Metrics) -> Run:
-        last, diverged_at = guard.settle(place.params, place.seen, place.step)
-        diverged = diverged_at != guard.NEVER
-        last = tree.where(diverged, last, eval_params(place.state, last))
+        diverged = place.diverged_at != guard.NEVER
+        last = tree.where(diverged, place.params, eval_params(place.state, place.params))
         value = problem.objective(last, key=jax.random.fold_in(noise_key, place.step))
         rows = jnp.arange(max((len(leaf) for leaf in jax.tree.leaves(trace)), default=0))
-        trace = guard.blank(trace, rows * every, diverged_at)
+        trace = guard.blank(trace, rows * every, place.diverged_at)
         status = jnp.where(diverged, guard.DIVERGED, guard.OK)
-        return Run(last, place.state, trace, status, diverged_at, jnp.where(diverged, jnp.nan, value), every)
+        return Run(last, place.state, trace, status, place.diverged_at, jnp.where(diverged, jnp.nan, value), every)
 
     return Course(start, advance, walk, finish)
 
