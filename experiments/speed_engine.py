@@ -66,13 +66,13 @@ def perceptron() -> list[dict[str, Any]]:
     adam, sgd = train(optimizers.adam), train(optimizers.sgd)
     axis = log(1e-4, 1.0, RATES)
     tutorial = jax.jit(jax.vmap(adam))
-    width = sweep_width(adam, axis)
+    plan = sweep_plan(adam, axis)
     times = interleaved(
         ROUNDS,
         adam=lambda: sweep(adam, learning_rate=axis),
         sgd=lambda: sweep(sgd, learning_rate=axis),
-        alone=lambda: sweep(adam, learning_rate=axis, plan=Plan(width, RATES // width, 1)),
-        both=lambda: sweep(adam, learning_rate=axis, plan=Plan(width, RATES // width, 2)),
+        alone=lambda: sweep(adam, learning_rate=axis, plan=plan._replace(devices=1)),
+        both=lambda: sweep(adam, learning_rate=axis, plan=plan),
         tutorial=lambda: jax.tree.map(np.asarray, tutorial(rates)),
         loop=python_loop(problem, rates, key),
         product=sgemm(),
@@ -88,10 +88,11 @@ def perceptron() -> list[dict[str, Any]]:
     ]
 
 
-def sweep_width(train: Callable[[Any], Any], axis: Any) -> int:
-    """How many lanes the sweep's own plan puts side by side."""
-    plan = sweep(train, learning_rate=axis).attrs["plan"]
-    return int(plan.partition("width=")[2].partition(",")[0])
+def sweep_plan(train: Callable[[Any], Any], axis: Any) -> Plan:
+    """The sweep's own plan."""
+    number = lambda name, text: int(text.partition(f"{name}=")[2].partition(",")[0])
+    text = sweep(train, learning_rate=axis).attrs["plan"]
+    return Plan(number("width", text), number("groups", text), number("devices", text))
 
 
 def convolutional() -> list[dict[str, Any]]:

@@ -24,7 +24,8 @@ from sandbox.engine.program import Cost, Traced
 NEAR, FAR = 384 << 10, 8 << 20  # bytes of a core's near caches, and of its share of the far one
 SECONDS = 2.0  # that a chunk should take: long against the 10 ms that writing it costs, short to lose
 STORED_CHUNKS = 8  # at least, where results are stored, so that a kill loses an eighth
-TOGETHER = 4  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
+TOGETHER = 16  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
+SHARED = 4  # lanes of one minibatch from which that is worth a group of its own
 
 
 class Plan(NamedTuple):
@@ -53,7 +54,7 @@ def choose(
 ) -> Plan:
     """A plan from the price of one lane: as many lanes step together as fit a core's near caches with all that they
     touch in a step, or up to TOGETHER where those fit the far one. (Measured: 1,024 for a function of two variables,
-    2 to 16 alike for a small network, 1 for a convolutional one.)
+    8 to 64 for networks of 16 units, 2 to 16 alike for 64 units, 1 for a convolutional one.)
 
     `lanes` holds the axis values of the lanes of one program; where there are several they share one plan. `room` is in
     bytes, and the price a guess: `memory.fit` asks the compiled program, `rehearsal.settle` the clock. They say by
@@ -64,12 +65,15 @@ def choose(
     fits = width or together(cost.working_set)
     outer = tuple(name for name in lanes if any(name in p.keyed for p in programs))
     sharing = total // len(_distinct(lanes, outer))
-    if sharing < min(fits, TOGETHER) or len(outer) == len(lanes):
+    if sharing < min(fits, SHARED) or len(outer) == len(lanes):
         outer, sharing = (), total
     sets = math.ceil(total / sharing)
-    groups = math.ceil(sharing / fits)
-    while sets * groups % devices and groups < sharing:
-        groups += 1
+    # As few as fit, or up to twice as many, to occupy all devices and to repeat fewer lanes in the last one.
+    fewest = math.ceil(sharing / fits)
+    groups = min(
+        range(fewest, min(max(2 * fewest, devices), sharing) + 1),
+        key=lambda n: (sets * n % devices > 0, math.ceil(sharing / n) * n, n),
+    )
     width = math.ceil(sharing / groups)
     rounds = math.ceil(sets * groups / devices)
     fit = room // (devices * width * (cost.output + cost.working_set) + 1)
