@@ -132,7 +132,7 @@ MUTANTS = {
         "meets once": ("Lookahead(fast_state, t % sync_period, tree", "Lookahead(fast_state, t, tree"),
         "never resets": ("if reset_state:", "if False:"),
         "always resets": ("if reset_state:", "if True:"),
-        "the last step forgotten": ("widen(x) + u - s, 0)", "widen(x) - s, 0)"),
+        "the last step forgotten": ("widen(x) + u - s, fast", "widen(x) - s, fast"),
         "slow stays": ("tree.add(slow, slow_u))", "slow)"),
     },
     "schedule_free": AVERAGING,
