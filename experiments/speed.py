@@ -34,7 +34,7 @@ benchmark = True
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS, RATES, STEPS, BATCH = 9, 64, 200, 128
 ROSENBROCK_RATES, ROSENBROCK_STEPS, SAMPLE = 4096, 1000, 32
-WIDTHS = (2, 4, 8)  # of the hand-written sweep, which takes the best of them
+WIDTHS = (2, 4, 8, 16)  # of the hand-written sweep, which takes the best of them
 
 
 def interleaved(rounds: int, **ways: Callable[[], Any]) -> dict[str, np.ndarray]:
