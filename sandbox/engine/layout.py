@@ -2,7 +2,7 @@
 
 Under vmap an array of two variables becomes one of lanes × 2, and JAX lays the two out as neighbours: vectors of eight
 numbers then run along an axis of two. Told to keep lanes as neighbours, XLA takes a step of Adam on Rosenbrock's
-function in about half of the time (`experiments/speed.py engine`).
+function in about half of the time.
 """
 
 from typing import Any
