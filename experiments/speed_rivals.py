@@ -8,6 +8,7 @@ says so. Processes are interleaved, and a ratio is the median over the rounds, w
     python experiments/speed.py rivals
 """
 
+import functools
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ TRIALS, STEPS, BATCH = 64, 200, 128
 LOW, HIGH = 1e-4, 1.0
 
 
+@functools.cache
 def network() -> tuple[Any, Any, np.ndarray]:
     """The problem, its start, and the rows of every step."""
     import jax
@@ -40,6 +42,8 @@ def network() -> tuple[Any, Any, np.ndarray]:
 def ours() -> list[float]:
     """A sweep, and the same one again, compiled."""
     import jax
+    import optax  # noqa: F401, not ours to time, like all imports
+    import xarray  # noqa: F401
 
     import sandbox
 
@@ -82,8 +86,10 @@ def fresh(rate: float) -> float:
 
 def optuna() -> list[float]:
     """64 fresh trials."""
+    import optax  # noqa: F401
     import optuna
 
+    network()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     objective = lambda trial: fresh(trial.suggest_float("learning_rate", LOW, HIGH, log=True))
     return [timed(lambda: optuna.create_study().optimize(objective, n_trials=TRIALS))]
@@ -92,6 +98,7 @@ def optuna() -> list[float]:
 def cached() -> list[float]:
     """Optuna, whose trials call one jitted scan with the rate as its argument; and the same again, compiled."""
     import jax
+    import optax  # noqa: F401
     import optuna
 
     from sandbox import optimizers, problems

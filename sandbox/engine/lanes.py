@@ -11,6 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
+from sandbox.engine import shared
 from sandbox.engine.program import Cost, Traced
 
 NEAR, FAR = 384 << 10, 8 << 20  # bytes of a core's near caches, and of its share of the far one
@@ -150,11 +152,12 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     available = min(plan.devices, len(jax.local_devices()))
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
     mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
+    consts, draws, seeds, rest = shared.split(program.jaxpr, program.consts)
     along = tuple(None if name in plan.outer else 0 for name in program.names)
 
     def group(consts: tuple, number: jax.Array, values: tuple) -> list[jax.Array]:
         # The lane number keeps a group's axis where no swept value varies within it.
-        lane = lambda number, *point: program(consts, *point)
+        lane = lambda number, *point: program.evaluate(rest, consts, *point)
         return jax.vmap(lane, in_axes=(0, *along))(number, *values)
 
     def device(consts: tuple, numbers: jax.Array, values: tuple) -> list[jax.Array]:
@@ -170,9 +173,17 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
         for axis, aval in zip(along, program.avals, strict=True)
     )
     everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, over)
-    consts = jax.device_put(program.consts, everywhere)
-    lowered = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(consts, numbers, values)
-    return lambda: Executable(program, plan, devices, consts, lowered.compile())
+    given = (*consts, *(shared.blank(v.aval) for v in draws.outvars))
+    lowered = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(given, numbers, values)
+    draw = shared.draw(draws, seeds)
+
+    def make() -> Executable:
+        with ThreadPoolExecutor(1) as beside:
+            compiled = beside.submit(lowered.compile)
+            known = jax.device_put((*consts, *draw()), everywhere)
+            return Executable(program, plan, devices, known, compiled.result())
+
+    return make
 
 
 def _inputs(program: Traced, lanes: dict[str, np.ndarray], plan: Plan) -> tuple:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
+JITTED = {"jit", "pjit"}
 KEYED = {"random_seed", "random_wrap", "random_fold_in", "random_split", "random_bits", "threefry2x32"}
 FLOPS, BYTES = 1e11, 2e10  # a second on one core, of matrix products and of everything else, very roughly
 
@@ -35,17 +36,15 @@ class Traced:
 
     def __call__(self, consts: tuple, *point: Any) -> list[jax.Array]:
         """The flat outputs at a point; `out` is their structure."""
-        return jax.core.eval_jaxpr(self.jaxpr, consts, *point)
+        return self.evaluate(self.jaxpr, consts, *point)
+
+    def evaluate(self, jaxpr: core.Jaxpr, consts: tuple, *point: Any) -> list[jax.Array]:
+        """The same from these equations, which are the program's own or stand for them."""
+        return jax.core.eval_jaxpr(jaxpr, consts, *point)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that decides the result: equations, shapes and constants, but no names or comments."""
-        digest = hashlib.sha256()
-        for part in _describe(self.jaxpr):
-            digest.update(part)
-        for const in self.consts:
-            digest.update(_bytes(const))
-        return digest.hexdigest()
+        return fingerprint(self.jaxpr, self.consts)
 
     @cached_property
     def keyed(self) -> frozenset[str]:
@@ -59,10 +58,37 @@ class Traced:
     @cached_property
     def cost(self) -> Cost:
         seconds, working_set = _price(self.jaxpr, [True] * len(self.jaxpr.invars))
-        return Cost(seconds, working_set, sum(_size(v.aval) for v in self.jaxpr.outvars))
+        return Cost(seconds, working_set, sum(size(v.aval) for v in self.jaxpr.outvars))
 
 
-def _inner(params: dict[str, Any]) -> Iterator[tuple[Any, list]]:
+def fingerprint(jaxpr: core.Jaxpr, consts: tuple) -> str:
+    """A hash of everything that decides the result: equations, shapes and constants, but no names or comments."""
+    digest = hashlib.sha256()
+    for part in _describe(jaxpr):
+        digest.update(part)
+    for const in consts:
+        digest.update(_bytes(const))
+    return digest.hexdigest()
+
+
+def play(jaxpr: core.Jaxpr, consts: Any, args: Any, scan: Callable[[Any, list], list] | None = None) -> list[Any]:
+    """The equations one after another, those of jitted functions among them; with `scan`, this in a loop's place."""
+    env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    for eqn in jaxpr.eqns:
+        ins = [v.val if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
+        if scan is not None and eqn.primitive.name == "scan":
+            outs = scan(eqn.params, ins)
+        elif eqn.primitive.name in JITTED:
+            outs = play(eqn.params["jaxpr"].jaxpr, eqn.params["jaxpr"].consts, ins, scan)
+        else:
+            with eqn.ctx.manager:
+                result = eqn.primitive.bind(*ins, **eqn.primitive.get_bind_params(eqn.params))
+            outs = result if eqn.primitive.multiple_results else [result]
+        env |= dict(zip(eqn.outvars, outs, strict=True))
+    return [v.val if isinstance(v, core.Literal) else env[v] for v in jaxpr.outvars]
+
+
+def inside(params: dict[str, Any]) -> Iterator[tuple[Any, list]]:
     """The jaxprs inside an equation's parameters, each with its constants."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
@@ -87,9 +113,9 @@ def _describe(jaxpr: Any) -> Iterator[bytes]:
         yield from (atom(v) for v in eqn.invars)
         for name, value in sorted(eqn.params.items()):
             yield name.encode()
-            if not any(True for _ in _inner({name: value})):
+            if not any(True for _ in inside({name: value})):
                 yield _plain(value)
-        for inner, consts in _inner(eqn.params):
+        for inner, consts in inside(eqn.params):
             yield from _describe(inner)
             yield from (_bytes(c) for c in consts)
         yield from (atom(v) for v in eqn.outvars)
@@ -132,7 +158,7 @@ def _flow(jaxpr: Any, consts: list[frozenset], args: list[frozenset], reached: s
         if eqn.primitive.name in KEYED:
             reached |= everything
         outs = [everything] * len(eqn.outvars)
-        for inner, inner_consts in _inner(eqn.params):
+        for inner, inner_consts in inside(eqn.params):
             exact = len(inner.invars) == len(ins)
             into = list(ins) if exact else [everything] * len(inner.invars)
             while True:
@@ -149,7 +175,7 @@ def _flow(jaxpr: Any, consts: list[frozenset], args: list[frozenset], reached: s
     return [read(v) for v in jaxpr.outvars]
 
 
-def _size(aval: Any) -> int:
+def size(aval: Any) -> int:
     return math.prod(getattr(aval, "shape", ())) * getattr(getattr(aval, "dtype", None), "itemsize", 4)
 
 
@@ -164,7 +190,7 @@ def _price(jaxpr: Any, own: list[bool]) -> tuple[float, int]:
             continue
         mine |= set(eqn.outvars)
         inner = []
-        for j, _ in _inner(eqn.params):
+        for j, _ in inside(eqn.params):
             into = reads if len(j.invars) == len(reads) else [True] * len(j.invars)
             if eqn.primitive.name == "scan":  # what is carried becomes a point's own, if it is not yet
                 first, carried = eqn.params["num_consts"], eqn.params["num_carry"]
@@ -176,7 +202,7 @@ def _price(jaxpr: Any, own: list[bool]) -> tuple[float, int]:
             seconds += sum(s for s, _ in inner)
             touched += sum(b for _, b in inner)
         else:
-            out = sum(_size(v.aval) for v in eqn.outvars)
+            out = sum(size(v.aval) for v in eqn.outvars)
             seconds += out / BYTES + _flops(eqn) / FLOPS
             touched += out
     _, working_set = max([(seconds, touched), *loops])

@@ -24,7 +24,7 @@ import numpy as np
 from jax.extend import core
 
 from sandbox.engine.lanes import Executable, Plan, arrange, lower
-from sandbox.engine.program import Traced
+from sandbox.engine.program import Traced, play
 
 WORTHWHILE = 100.0  # seconds a sweep should take, by the guess, to pay for one: compiling takes some
 SHARE = 0.1  # of the sweep's time, as it is measured then, that all rehearsals may take
@@ -165,26 +165,9 @@ class Partly(Traced):
         self.names = (*whole.names, PART)
         self.avals = (*whole.avals, jax.ShapeDtypeStruct((), np.float32))
 
-    def __call__(self, consts: tuple, *point: Any) -> list[jax.Array]:
+    def evaluate(self, jaxpr: core.Jaxpr, consts: tuple, *point: Any) -> list[jax.Array]:
         *values, part = point
-        return _play(self.jaxpr, consts, values, part)
-
-
-def _play(jaxpr: Any, consts: Any, args: Any, part: jax.Array) -> list[Any]:
-    """The equations one after another, loops cut short; jitted functions are entered, where loops may hide."""
-    env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-    for eqn in jaxpr.eqns:
-        ins = [v.val if isinstance(v, core.Literal) else env[v] for v in eqn.invars]
-        if eqn.primitive.name == "scan":
-            outs = _cut(eqn.params, ins, part)
-        elif eqn.primitive.name in ("jit", "pjit"):
-            outs = _play(eqn.params["jaxpr"].jaxpr, eqn.params["jaxpr"].consts, ins, part)
-        else:
-            with eqn.ctx.manager:
-                result = eqn.primitive.bind(*ins, **eqn.primitive.get_bind_params(eqn.params))
-            outs = result if eqn.primitive.multiple_results else [result]
-        env |= dict(zip(eqn.outvars, outs, strict=True))
-    return [v.val if isinstance(v, core.Literal) else env[v] for v in jaxpr.outvars]
+        return play(jaxpr, consts, values, lambda params, ins: _cut(params, ins, part))
 
 
 def _cut(params: Any, ins: list[Any], part: jax.Array) -> list[Any]:
@@ -193,8 +176,9 @@ def _cut(params: Any, ins: list[Any], part: jax.Array) -> list[Any]:
     consts, carry, xs = ins[:fixed], ins[fixed : fixed + carried], ins[fixed + carried :]
     inner = params["jaxpr"]
     cut = length >= LONG_LOOP
+    again = lambda params, ins: _cut(params, ins, part)
     count = jnp.ceil(part * length).astype(np.int32) if cut else length
-    body = core.jaxpr_as_fun(inner) if cut else lambda *v: _play(inner.jaxpr, inner.consts, v, part)
+    body = core.jaxpr_as_fun(inner) if cut else lambda *v: play(inner.jaxpr, inner.consts, v, again)
 
     def turn(i: Any, state: tuple) -> tuple:
         carry, ys = state

@@ -1,0 +1,107 @@
+"""What all points of a program share: random starts and tables of minibatches, drawn once and not in every lane.
+
+XLA takes as long to compile a few draws as to compile the training that they serve. Drawn apart, they are compiled
+beside it, without the effort that pays only in loops, and remembered for the next program that asks for the same.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+from sandbox.engine.program import JITTED, KEYED, fingerprint, inside, play, size
+
+LOOPS = {"scan", "while", "dot_general", "conv_general_dilated"}  # what is worth the compiler's full effort
+SMALL = 4 << 20  # bytes of an array, up to which its draw is quick; and of all draws, up to which they are kept
+REMEMBERED = 16  # draws
+_memory: dict[str, list[jax.Array]] = {}
+
+
+class Parts(NamedTuple):
+    """A program in two: seeds → draws, and (consts and draws), point → outputs."""
+
+    consts: tuple
+    draws: core.Jaxpr
+    seeds: tuple  # those of the constants that the draws need
+    rest: core.Jaxpr
+
+
+def split(jaxpr: core.Jaxpr, consts: tuple) -> Parts:
+    """Apart: every equation that follows from a random one, and from no input."""
+    jaxpr, consts = _entered(jaxpr, consts)
+    own, drawn = set(jaxpr.invars), set[core.Var]()
+    for eqn in jaxpr.eqns:
+        reads = _variables(eqn.invars)
+        if reads & own or eqn.effects:
+            own |= set(eqn.outvars)
+        elif reads & drawn or _has(eqn, KEYED):
+            drawn |= set(eqn.outvars)
+    rest = [eqn for eqn in jaxpr.eqns if not drawn & set(eqn.outvars)]
+    asked = _variables(jaxpr.outvars).union(*(_variables(eqn.invars) for eqn in rest))
+    wanted = [v for eqn in jaxpr.eqns for v in eqn.outvars if v in asked & drawn]
+    needed, draws = set(wanted), []
+    for eqn in reversed(jaxpr.eqns):
+        if needed & set(eqn.outvars):
+            needed |= _variables(eqn.invars)
+            draws.append(eqn)
+    known = [(v, const) for v, const in zip(jaxpr.constvars, consts, strict=True) if v in needed]
+    return Parts(
+        consts,
+        jaxpr.replace(constvars=[v for v, _ in known], invars=[], outvars=wanted, eqns=draws[::-1]),
+        tuple(const for _, const in known),
+        jaxpr.replace(constvars=[*jaxpr.constvars, *wanted], eqns=rest),
+    )
+
+
+def draw(draws: core.Jaxpr, seeds: tuple) -> Callable[[], list[jax.Array]]:
+    """What gives the draws when it is called, in any thread; lowered in this one, whose settings it follows."""
+    if not draws.outvars:
+        return list
+    if (mark := fingerprint(draws, seeds)) in _memory:
+        return lambda: _memory[mark]
+    small = sum(size(v.aval) for v in draws.outvars) <= SMALL
+    quick = all(size(v.aval) <= SMALL for eqn in draws.eqns for v in eqn.outvars)
+    hurried = quick and not any(_has(eqn, LOOPS) for eqn in draws.eqns)
+    lowered = jax.jit(lambda *seeds: jax.core.eval_jaxpr(draws, seeds)).lower(*seeds)
+
+    def make() -> list[jax.Array]:
+        options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if hurried else {}
+        found = lowered.compile(compiler_options=options)(*seeds)
+        if small:
+            _memory[mark] = found
+            for oldest in list(_memory)[:-REMEMBERED]:
+                _memory.pop(oldest, None)
+        return found
+
+    return make
+
+
+def _entered(jaxpr: core.Jaxpr, consts: tuple) -> tuple[core.Jaxpr, tuple]:
+    """The same program; where a jitted function both draws and reads an input, its equations instead of its call."""
+    own, mixed = set(jaxpr.invars), False
+    for eqn in jaxpr.eqns:
+        if _variables(eqn.invars) & own:
+            own |= set(eqn.outvars)
+            mixed |= eqn.primitive.name in JITTED and _has(eqn, KEYED)
+    if not mixed:
+        return jaxpr, consts
+    count = len(consts)
+    inputs = [blank(v.aval) for v in jaxpr.invars]
+    flat = jax.make_jaxpr(lambda *xs: play(jaxpr, xs[:count], xs[count:]))(*consts, *inputs)
+    first, point = flat.jaxpr.invars[:count], flat.jaxpr.invars[count:]
+    return flat.jaxpr.replace(constvars=[*first, *flat.jaxpr.constvars], invars=point), (*consts, *flat.consts)
+
+
+def blank(aval: Any) -> jax.ShapeDtypeStruct:
+    """What stands for a value of which only shape and dtype are known."""
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+
+def _variables(atoms: Any) -> set[core.Var]:
+    return {v for v in atoms if not isinstance(v, core.Literal)}
+
+
+def _has(eqn: Any, names: set[str]) -> bool:
+    """Whether a primitive of one of these names is in an equation, at any depth."""
+    return eqn.primitive.name in names or any(_has(e, names) for j, _ in inside(eqn.params) for e in j.eqns)

@@ -1,0 +1,74 @@
+"""A program apart in what all points share and the rest: together they are the whole, and nothing is drawn twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sandbox import optimizers, problems
+from sandbox.engine import run, shared
+from sandbox.engine.program import KEYED, Traced
+from sandbox.sweeps import sweep
+
+RATE = jax.ShapeDtypeStruct((), jnp.float32)
+SEED = jax.ShapeDtypeStruct((), jnp.int32)
+
+
+def train(rate, seed=0):
+    problem = problems.digits_mlp(hidden=(8,))
+    return run(problem, optimizers.adam(rate), steps=5, batch_size=32, key=jax.random.key(seed)).trace["loss"]
+
+
+def noisy(rate):
+    """Draws that all points share, and one that follows from the rate."""
+    start = jax.random.normal(jax.random.key(3), (4,))
+    own = jax.random.uniform(jax.random.key((1e3 * rate).astype(int)))
+    return {"shared": start.sum(), "own": own, "both": start - rate * own}
+
+
+@pytest.mark.parametrize("fn", [train, jax.jit(train), noisy, jax.jit(noisy), lambda rate: rate**2], ids=range(5))
+def test_the_parts_are_the_whole(fn):
+    whole = Traced(fn, {"rate": RATE})
+    consts, draws, seeds, rest = shared.split(whole.jaxpr, whole.consts)
+    drawn = jax.core.eval_jaxpr(draws, seeds)
+    parts = jax.core.eval_jaxpr(rest, (*consts, *drawn), np.float32(0.1))
+    for part, one in zip(parts, whole(whole.consts, np.float32(0.1)), strict=True):
+        np.testing.assert_allclose(part, one, rtol=1e-6)  # jitted and entered, they round differently
+
+
+@pytest.mark.parametrize("fn", [train, jax.jit(train)], ids=["plain", "jitted"])
+def test_starts_and_minibatches_are_drawn_apart(fn):
+    whole = Traced(fn, {"rate": RATE})
+    parts = shared.split(whole.jaxpr, whole.consts)
+    shapes = [v.aval.shape for v in parts.draws.outvars]
+    assert {(8, 64), (5, 1, 32)} <= set(shapes)
+    assert not any(shared._has(eqn, KEYED - {"random_fold_in"}) for eqn in parts.rest.eqns)
+
+
+def test_what_follows_from_a_swept_seed_stays():
+    whole = Traced(train, {"rate": RATE, "seed": SEED})
+    assert not shared.split(whole.jaxpr, whole.consts).draws.eqns
+
+
+def test_another_optimizer_finds_the_same_draws(monkeypatch):
+    monkeypatch.setattr(shared, "_memory", {})
+    problem = problems.digits_mlp(hidden=(8,))
+
+    def losses(method):
+        of = lambda rate: run(problem, method(rate), steps=7, batch_size=16, key=jax.random.key(11))
+        return sweep(of, rate=[0.01, 0.02]).loss.values
+
+    first, second = losses(optimizers.gradient_descent), losses(optimizers.heavy_ball)
+    assert len(shared._memory) == 1
+    np.testing.assert_allclose(first[:, 0], second[:, 0], rtol=1e-6)  # the first batch, before any step
+
+
+def test_few_draws_are_remembered_and_large_ones_are_not(monkeypatch):
+    monkeypatch.setattr(shared, "_memory", {})
+    for seed in range(shared.REMEMBERED + 3):
+        sweep(lambda a, seed=seed: a * jax.random.normal(jax.random.key(seed), (2,)), a=[1.0])
+    assert len(shared._memory) == shared.REMEMBERED
+    kept = set(shared._memory)
+    large = sweep(lambda a: (a * jax.random.normal(jax.random.key(99), (shared.SMALL // 4 + 1,))).mean(), a=[1.0, 2.0])
+    assert set(shared._memory) == kept
+    assert np.isfinite(large.value).all()
