@@ -11,7 +11,6 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -153,6 +152,7 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
     mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
     consts, draws, seeds, rest = shared.split(program.jaxpr, program.consts)
+    drawn = shared.draw(draws, seeds)
     along = tuple(None if name in plan.outer else 0 for name in program.names)
 
     def group(consts: tuple, number: jax.Array, values: tuple) -> list[jax.Array]:
@@ -175,13 +175,10 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, over)
     given = (*consts, *(shared.blank(v.aval) for v in draws.outvars))
     lowered = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(given, numbers, values)
-    draw = shared.draw(draws, seeds)
 
     def make() -> Executable:
-        with ThreadPoolExecutor(1) as beside:
-            compiled = beside.submit(lowered.compile)
-            known = jax.device_put((*consts, *draw()), everywhere)
-            return Executable(program, plan, devices, known, compiled.result())
+        compiled = lowered.compile()
+        return Executable(program, plan, devices, jax.device_put((*consts, *drawn()), everywhere), compiled)
 
     return make
 

@@ -5,6 +5,7 @@ beside it, without the effort that pays only in loops, and remembered for the ne
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,8 @@ from sandbox.engine.program import JITTED, KEYED, fingerprint, inside, play, siz
 LOOPS = {"scan", "while", "dot_general", "conv_general_dilated"}  # what is worth the compiler's full effort
 SMALL = 4 << 20  # bytes of an array, up to which its draw is quick; and of all draws, up to which they are kept
 REMEMBERED = 16  # draws
-_memory: dict[str, list[jax.Array]] = {}
+_memory: dict[str, Future[list[jax.Array]]] = {}
+_beside = ThreadPoolExecutor(1)
 
 
 class Parts(NamedTuple):
@@ -55,26 +57,23 @@ def split(jaxpr: core.Jaxpr, consts: tuple) -> Parts:
 
 
 def draw(draws: core.Jaxpr, seeds: tuple) -> Callable[[], list[jax.Array]]:
-    """What gives the draws when it is called, in any thread; lowered in this one, whose settings it follows."""
+    """What waits for the draws. They are lowered in this thread, whose settings they follow; the rest is begun beside
+    it at once, so that compiling them takes no time of its own."""
     if not draws.outvars:
         return list
-    if (mark := fingerprint(draws, seeds)) in _memory:
-        return lambda: _memory[mark]
-    small = sum(size(v.aval) for v in draws.outvars) <= SMALL
+    mark = fingerprint(draws, seeds)
+    if (known := _memory.get(mark)) is not None:
+        return known.result
     quick = all(size(v.aval) <= SMALL for eqn in draws.eqns for v in eqn.outvars)
     hurried = quick and not any(_has(eqn, LOOPS) for eqn in draws.eqns)
+    options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if hurried else {}
     lowered = jax.jit(lambda *seeds: jax.core.eval_jaxpr(draws, seeds)).lower(*seeds)
-
-    def make() -> list[jax.Array]:
-        options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if hurried else {}
-        found = lowered.compile(compiler_options=options)(*seeds)
-        if small:
-            _memory[mark] = found
-            for oldest in list(_memory)[:-REMEMBERED]:
-                _memory.pop(oldest, None)
-        return found
-
-    return make
+    drawn = _beside.submit(lambda: lowered.compile(compiler_options=options)(*seeds))
+    if sum(size(v.aval) for v in draws.outvars) <= SMALL:
+        _memory[mark] = drawn
+        for oldest in list(_memory)[:-REMEMBERED]:
+            _memory.pop(oldest, None)
+    return drawn.result
 
 
 def _entered(jaxpr: core.Jaxpr, consts: tuple) -> tuple[core.Jaxpr, tuple]:
