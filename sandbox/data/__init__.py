@@ -2,6 +2,7 @@
 
 from sandbox.data.batches import cyclic, epochs, with_replacement
 from sandbox.data.bundled import Split, load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sandbox.data.files import DataError, Labelled, read_csv, read_idx, read_libsvm, read_npz
 from sandbox.data.synthetic import (
     Sample,
     conditioned_regression,
@@ -12,6 +13,8 @@ from sandbox.data.synthetic import (
 )
 
 __all__ = [
+    "DataError",
+    "Labelled",
     "Sample",
     "Split",
     "conditioned_regression",
@@ -24,6 +27,10 @@ __all__ = [
     "load_iris",
     "load_wine",
     "logistic_classes",
+    "read_csv",
+    "read_idx",
+    "read_libsvm",
+    "read_npz",
     "separable_classes",
     "sparse_regression",
     "with_replacement",
