@@ -4,13 +4,15 @@ The broken versions are mistakes that one makes: a rate doubled inside, a moment
 What theory expects is never touched.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
 
-from experiments import convex_vs_nonconvex, jollof, learning_rate_cliff, three_forms
+from experiments import convex_vs_nonconvex, jollof, learning_rate_cliff, regression, three_forms
 from sandbox import optimizers, problems, reproduction, theory
 from sandbox.data.batches import Batches
 from sandbox.engine import solve
@@ -255,3 +257,72 @@ def test_curvatures_are_those_of_the_hessian_without_flat_directions():
     facts = Facts(minimum=0.0, minimizers=(np.zeros(3),))
     problem = Problem("trough", lambda key: jnp.ones(3), lambda x: x @ A @ x / 2, facts=facts)
     np.testing.assert_allclose(convex_vs_nonconvex.curvatures(problem), [1.0, 3.0], rtol=1e-14)
+
+
+PARTS = ("routes", "cross_validation", "penalised", "wave")
+DISTANCE = "normal equation, pseudo-inverse, Newton, descent: distance"
+SHORTEST = "more features than examples: descent from the pseudo-inverse"
+RISE, DEGREE = "largest rise of the training error with the degree", "median degree that cross-validation takes"
+LESS, CUBIC = "samples in which it takes less", "held-out error of the cubic / σ²(1 + p/n)"
+TENTH = "held-out error: tenth degree / third"
+RIDGE = "ridge: f* beside scikit-learn's, worst of 2"
+LINE, NETWORK = "a wave: error of the best line", "a wave: error of a network / σ²"
+
+
+@pytest.fixture(scope="module")
+def regressions(tmp_path_factory):
+    """The parts of `regression` as they should be, computed once."""
+    with pytest.MonkeyPatch.context() as patch, jax.enable_x64(True):
+        patch.setattr(reproduction, "results", lambda *_: tmp_path_factory.mktemp("sound"))
+        needs_fast = ("cross_validation", "wave")
+        return {part: getattr(regression, part)(*([True] * (part in needs_fast))) for part in PARTS}
+
+
+def found_with(monkeypatch, parts):
+    """The claims of `regression` where these parts are not computed but given."""
+    for part, found in parts.items():
+        monkeypatch.setattr(regression, part, lambda *_, found=found: found)
+    return regression.main(fast=True)
+
+
+def test_regression(monkeypatch, regressions):
+    found = found_with(monkeypatch, regressions)
+    assert len(found.claims) == 12
+    assert all(claim.holds for claim in found.claims)
+    assert len(found.figures["figure"][0].axes) == 3
+
+
+LEAST, RIDGED, NETWORKED = problems.least_squares, problems.ridge, problems.mlp_regression
+REGRESSIONS = {  # the part that is computed anew, what is broken in it, how, and what fails
+    "uphill": ("routes", "optimizers.gradient_descent", lambda rate: descent(-rate), {DISTANCE, SHORTEST}),
+    "a start that is not zero": (
+        "routes",
+        "problems.least_squares",
+        lambda *given, **options: replace(LEAST(*given, **options), init=lambda key: {"w": jnp.ones(50)}),
+        {SHORTEST},
+    ),
+    "nothing held out of the fit": (
+        "cross_validation",
+        "k_fold",
+        lambda examples, folds: np.full((folds, examples), 1e-9),
+        {DEGREE, CUBIC, TENTH},
+    ),
+    "a curve of degree five": ("cross_validation", "CUBIC", (0.5, -1.0, -2.0, 3.0, 0.0, 9.0), {DEGREE, CUBIC, TENTH}),
+    "twice the penalty": ("penalised", "problems.ridge", lambda X, y, l2: RIDGED(X, y, 2 * l2), {RIDGE}),
+    "a network without hidden layers": (
+        "wave",
+        "problems.mlp_regression",
+        lambda X, y, hidden, activation: NETWORKED(X, y, (), activation),
+        {NETWORK},
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "broken", "by", "expected"), REGRESSIONS.values(), ids=REGRESSIONS)
+def test_a_broken_regression(monkeypatch, regressions, part, broken, by, expected):
+    with monkeypatch.context() as patch:
+        patch.setattr(f"experiments.regression.{broken}", by)
+        parts = {name: found for name, found in regressions.items() if name != part}
+        found = found_with(patch, parts | {"figures": {}})
+    assert {claim.name for claim in found.claims if not claim.holds} == expected

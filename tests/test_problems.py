@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 from sandbox import data, losses, problems
+from sandbox.engine import solve
 from sandbox.problems import analytic, modules, networks, supervised
 from sandbox.problems.problem import Facts, Problem, certify
 
@@ -584,3 +585,19 @@ def test_data_with_a_nan_is_refused_by_name_and_row():
     X[2, 1] = np.nan
     with pytest.raises(ValueError, match="mine: data X has a NaN or an infinity in row 2"):
         problems.Problem("mine", lambda key: jnp.zeros(2), lambda p, batch: jnp.sum(batch["X"] @ p), data={"X": X})
+
+
+def test_a_network_with_a_linear_output_is_least_squares_of_its_layers(key, x64):
+    X, y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12.0)
+    problem = problems.mlp_regression(X, y, (5,), "tanh", X_test=X[:4], y_test=y[:4])
+    params = jax.tree.map(lambda a: a + 0.1, problem.init(key))
+    first, last = (jax.tree.map(np.asarray, layer) for layer in params)
+    output = last["w"] @ np.tanh(first["w"] @ X.T + first["b"][:, None]) + last["b"][:, None]
+    np.testing.assert_allclose(problem.objective(params), np.mean((output - y) ** 2) / 2, rtol=1e-12)
+    r2 = 1 - np.sum((output[0, :4] - y[:4]) ** 2) / np.sum((y[:4] - y[:4].mean()) ** 2)
+    np.testing.assert_allclose(problem.evaluate(params)["r2"], r2, rtol=1e-12)
+
+
+def test_a_network_without_hidden_layers_is_linear_regression():
+    problem = problems.mlp_regression(*data.load_diabetes()[:2], hidden=())
+    assert solve(problem).value == pytest.approx(solve(problems.diabetes_linear()).value, rel=1e-9)

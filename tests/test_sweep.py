@@ -265,6 +265,38 @@ def test_wide_for_small_problems_and_narrow_for_networks():
     assert choose([network], axes).width <= 32
 
 
+def decomposed(rate):
+    """Singular values, which LAPACK finds; and an eigenvalue that nobody asks for."""
+    A = rate * jnp.sin(jnp.arange(600.0)).reshape(60, 10)
+    _ = jnp.linalg.eigvalsh(jnp.stack([A.T @ A] * 3))
+    return jnp.linalg.svd(A, compute_uv=False)
+
+
+def test_matrices_go_to_lapack_one_at_a_time():
+    """Several at once would wait, on every device, for threads that wait themselves: the program would hang."""
+    axes = {"rate": np.linspace(1, 2, 100)}
+    programs = {
+        1: Traced(decomposed, point(rate=jnp.float32)),
+        3: Traced(lambda rate: jax.vmap(decomposed)(rate * jnp.arange(1.0, 4.0)), point(rate=jnp.float32)),
+        2: Traced(lambda rate: jnp.fft.rfft(rate * jnp.ones(8)).real, point(rate=jnp.float32)),
+        0: Traced(lambda rate: rate * jnp.ones((2, 2)) @ jnp.ones(2), point(rate=jnp.float32)),
+    }
+    for matrices, program in programs.items():
+        assert program.matrices == matrices
+        assert (choose([program], axes).width == 1) == (matrices > 0)
+        assert choose([program], axes, width=16).devices == (1 if matrices > 1 else 2)
+        assert lower(program, Plan(5, 2, 2))().devices == (1 if matrices > 0 else 2)
+    inside = Traced(lambda rate: jax.lax.map(decomposed, rate * jnp.ones(2)), point(rate=jnp.float32))
+    assert inside.matrices == 1
+
+
+def test_a_sweep_over_decompositions_is_numpys():
+    rates = np.linspace(1, 2, 40)
+    expected = rates[:, None] * np.linalg.svd(np.sin(np.arange(600.0)).reshape(60, 10), compute_uv=False)
+    for plan in (None, Plan(5, 8, 2)):
+        np.testing.assert_allclose(sweep(decomposed, rate=rates, plan=plan).value, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_memory_bounds_the_chunk():
     axes = {"learning_rate": np.geomspace(0.1, 1, 4096)}
     tiny = Traced(lambda **p: lane(rosenbrock(seed=0, b1=0.9, **p)), point(learning_rate=jnp.float32))

@@ -3,6 +3,7 @@
 from sandbox.data.batches import cyclic, epochs, with_replacement
 from sandbox.data.bundled import Split, load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sandbox.data.files import DataError, Labelled, read_csv, read_idx, read_libsvm, read_npz
+from sandbox.data.folds import k_fold
 from sandbox.data.synthetic import (
     Sample,
     conditioned_regression,
@@ -21,6 +22,7 @@ __all__ = [
     "cyclic",
     "design",
     "epochs",
+    "k_fold",
     "load_breast_cancer",
     "load_diabetes",
     "load_digits",

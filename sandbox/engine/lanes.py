@@ -62,8 +62,10 @@ def choose(
     `width` about how many lanes step together, and on how many `devices`.
     """
     cost = Cost(*(max(field) for field in zip(*(p.cost for p in programs), strict=True)))
-    devices, total = devices or len(jax.local_devices()), _length(lanes)
-    fits = width or together(cost.working_set)
+    total, alone = _length(lanes), any(p.matrices for p in programs) and jax.default_backend() == "cpu"
+    fits = 1 if alone else width or together(cost.working_set)
+    most = min(_devices(p, fits) for p in programs)
+    devices = min(devices or len(jax.local_devices()), most)
     outer = tuple(name for name in lanes if any(name in p.keyed for p in programs))
     sharing = total // len(_distinct(lanes, outer))
     if sharing < min(fits, SHARED) or len(outer) == len(lanes):
@@ -83,11 +85,20 @@ def choose(
         longest = min(longest, math.ceil(rounds / STORED_CHUNKS))
     # As many calls as need be, or up to twice as many where fewer lanes are then repeated to fill the last one.
     per_call = min(range(math.ceil(longest / 2), longest + 1), key=lambda n: (-rounds % n, -n))
+    single = ", one at a time for LAPACK" if alone else ""
     reason = (
-        f"a lane touches {cost.working_set:,} bytes a step, so up to {fits:,} step together; "
+        f"a lane touches {cost.working_set:,} bytes a step, so up to {fits:,} step together{single}; "
         f"about {cost.seconds:.1e} s a lane"
     )
     return Plan(width, per_call * devices, devices, outer, reason)
+
+
+def _devices(program: Traced, width: int) -> int:
+    """On how many devices a program can run. On CPU they share one pool of threads, as many as there are cores, and a
+    call of LAPACK for several matrices occupies one of these while it waits for others: on all devices at once they
+    would wait for ever. (jaxlib 0.10; one matrix at a time, as where every lane goes alone, waits for none.)"""
+    waits = jax.default_backend() == "cpu" and program.matrices * width > 1
+    return 1 if waits else len(jax.local_devices())
 
 
 def together(working_set: int) -> int:
@@ -148,7 +159,7 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     """The program as one call for a chunk, to be compiled by calling what is returned, in any thread. (Lowering is for
     this one: JAX's settings are a thread's own.) No device waits for another: there is no collective in it. A plan from
     a larger machine runs on as many devices as there are."""
-    available = min(plan.devices, len(jax.local_devices()))
+    available = min(plan.devices, len(jax.local_devices()), _devices(program, plan.width))
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
     mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
     consts, draws, seeds, rest = shared.split(program.jaxpr, program.consts)

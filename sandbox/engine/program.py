@@ -9,9 +9,24 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 JITTED = {"jit", "pjit"}
 KEYED = {"random_seed", "random_wrap", "random_fold_in", "random_split", "random_bits", "threefry2x32"}
+LAPACK = {
+    "cholesky",
+    "eig",
+    "eigh",
+    "geqp3",
+    "geqrf",
+    "hessenberg",
+    "householder_product",
+    "lu",
+    "ormqr",
+    "qr",
+    "schur",
+}
+LAPACK |= {"svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"}
 FLOPS, BYTES = 1e11, 2e10  # a second on one core, of matrix products and of everything else, very roughly
 
 
@@ -59,6 +74,12 @@ class Traced:
     def cost(self) -> Cost:
         seconds, working_set = _price(self.jaxpr, [True] * len(self.jaxpr.invars))
         return Cost(seconds, working_set, sum(size(v.aval) for v in self.jaxpr.outvars))
+
+    @cached_property
+    def matrices(self) -> int:
+        """How many matrices a point gives to LAPACK at once, at most; 0 where none are, 2 or more for Fourier's."""
+        live, _ = partial_eval.dce_jaxpr(self.jaxpr, [True] * len(self.jaxpr.outvars))
+        return max(map(_matrices, live.eqns), default=0)
 
 
 def fingerprint(jaxpr: core.Jaxpr, consts: tuple) -> str:
@@ -173,6 +194,12 @@ def _flow(jaxpr: Any, consts: list[frozenset], args: list[frozenset], reached: s
             outs = out if exact and len(out) == len(outs) else outs
         source |= dict(zip(eqn.outvars, outs, strict=True))
     return [read(v) for v in jaxpr.outvars]
+
+
+def _matrices(eqn: Any) -> int:
+    shape = eqn.invars[0].aval.shape if eqn.invars else ()
+    own = math.prod(shape[:-2]) if eqn.primitive.name in LAPACK else 2 if eqn.primitive.name == "fft" else 0
+    return max([own, *(_matrices(e) for j, _ in inside(eqn.params) for e in j.eqns)])
 
 
 def size(aval: Any) -> int:

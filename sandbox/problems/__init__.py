@@ -12,7 +12,7 @@ from sandbox.problems.analytic import (
     saddle,
 )
 from sandbox.problems.modules import from_flax
-from sandbox.problems.networks import cnn, digits_cnn, digits_mlp, mlp
+from sandbox.problems.networks import cnn, diabetes_mlp, digits_cnn, digits_mlp, mlp, mlp_regression
 from sandbox.problems.problem import Facts, Problem, certify
 from sandbox.problems.supervised import (
     breast_cancer_logistic,
@@ -41,6 +41,7 @@ _BARE = (
     diabetes_ridge,
     breast_cancer_logistic,
     digits_softmax,
+    diabetes_mlp,
     digits_mlp,
     digits_cnn,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "certify",
     "cnn",
     "diabetes_linear",
+    "diabetes_mlp",
     "diabetes_ridge",
     "digits_cnn",
     "digits_mlp",
@@ -66,6 +68,7 @@ __all__ = [
     "least_squares",
     "logistic",
     "mlp",
+    "mlp_regression",
     "monkey_saddle",
     "names",
     "quadratic",

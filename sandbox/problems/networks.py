@@ -1,4 +1,4 @@
-"""Networks as problems: classes from features by a perceptron of several layers, from pictures by convolutions.
+"""Networks as problems: classes or numbers from features by perceptrons, classes from pictures by convolutions.
 
 The data is kept in read-only NumPy float64 and takes the dtype of the parameters when a loss is traced. A network is
 given its batch with the examples innermost, one per column.
@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from sandbox import losses, models
-from sandbox.data.bundled import load_digits
+from sandbox.data.bundled import load_diabetes, load_digits
 from sandbox.models.mlp import Activation
-from sandbox.problems.examples import FEATURES, PICTURES, Examples, coded, distinct, frozen, held_out, inputs
+from sandbox.problems.examples import FEATURES, PICTURES, Examples, coded, distinct, frozen, held_out, inputs, real
 from sandbox.problems.problem import Facts, Problem, nothing
+from sandbox.problems.supervised import explained, half_squared_error
 from sandbox.types import Array, Key, Metrics, Params
 
-Apply = Callable[[Params, Array], Array]  # inputs with the examples innermost → scores (classes, examples)
+Apply = Callable[[Params, Array], Array]  # inputs with the examples innermost → scores (classes, examples), or numbers
 
 
 def mlp(
@@ -37,6 +38,27 @@ def mlp(
     sizes = (train.X.shape[1], *hidden, classes)
     init = lambda key: models.mlp.init(key, sizes, activation)
     return _classifier("mlp", init, lambda params, x: models.mlp.apply(params, x, activation), train, test)
+
+
+def mlp_regression(
+    X: ArrayLike,
+    y: ArrayLike,
+    hidden: Sequence[int] = (64,),
+    activation: Activation = "relu",
+    *,
+    X_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
+) -> Problem:
+    """(1/2n) ‖y − f(X)‖², f a multilayer perceptron with one linear output: least squares where `hidden` is empty."""
+    models.mlp.resolve(activation)
+    features, targets = inputs(X, y)
+    train, test = Examples(features, frozen(real("y", targets))), held_out(features, X_test, y_test, real)
+    sizes = (features.shape[1], *hidden, 1)
+    apply = lambda params, x: models.mlp.apply(params, x, activation)[0]
+    loss = lambda z, y: jnp.mean(jax.vmap(half_squared_error)(z, y))
+    return _network(
+        "mlp_regression", lambda key: models.mlp.init(key, sizes, activation), apply, loss, explained, train, test
+    )
 
 
 def cnn(
@@ -64,6 +86,15 @@ def cnn(
         return models.cnn.apply(params, pictures, activation)
 
     return _classifier("cnn", init, apply, train, test)
+
+
+def diabetes_mlp(hidden: Sequence[int] = (16,), activation: Activation = "tanh") -> Problem:
+    """A multilayer perceptron with a linear output on the diabetes data, whose targets are standardised for it."""
+    split = load_diabetes()
+    standard = lambda y: (y - split.y.mean()) / split.y.std()
+    y, y_test = standard(split.y), standard(split.y_test)
+    problem = mlp_regression(split.X, y, hidden, activation, X_test=split.X_test, y_test=y_test)
+    return replace(problem, name="diabetes_mlp")
 
 
 def digits_mlp(hidden: Sequence[int] = (64,), activation: Activation = "relu") -> Problem:
@@ -94,26 +125,40 @@ def _examples(
 def _classifier(
     name: str, init: Callable[[Key], Params], apply: Apply, train: Examples, test: Examples | None
 ) -> Problem:
-    def scores(params: Params, X: ArrayLike) -> Array:
-        x = jnp.asarray(X, jax.tree.leaves(params)[0].dtype)
-        return apply(params, jnp.moveaxis(x, 0, -1))
-
-    def loss(params: Params, batch: Examples) -> Array:
-        z = scores(params, batch.X)
+    def loss(z: Array, y: Array) -> Array:
         # As unit vectors the labels lie as the scores do, one example per column, and nothing is transposed.
-        targets = jax.nn.one_hot(jnp.asarray(batch.y), len(z), dtype=z.dtype, axis=0)
+        targets = jax.nn.one_hot(y, len(z), dtype=z.dtype, axis=0)
         return jnp.mean(jax.vmap(losses.softmax_cross_entropy, in_axes=-1)(z, targets))
+
+    def metrics(z: Array, y: Array) -> Metrics:
+        return {"accuracy": jnp.mean(jnp.argmax(z, 0) == y, dtype=z.dtype)}
+
+    return _network(name, init, apply, loss, metrics, train, test)
+
+
+def _network(
+    name: str,
+    init: Callable[[Key], Params],
+    apply: Apply,
+    mean_loss: Callable[[Array, Array], Array],
+    metrics: Callable[[Array, Array], Metrics],
+    train: Examples,
+    test: Examples | None,
+) -> Problem:
+    def outputs_and_targets(params: Params, batch: Examples) -> tuple[Array, Array]:
+        x, y = jnp.asarray(batch.X, jax.tree.leaves(params)[0].dtype), jnp.asarray(batch.y)
+        y = y if jnp.issubdtype(y.dtype, jnp.integer) else y.astype(x.dtype)
+        return apply(params, jnp.moveaxis(x, 0, -1)), y
 
     def evaluate(params: Params) -> Metrics:
         assert test is not None
-        params = jax.tree.map(jnp.asarray, params)
-        correct = jnp.argmax(scores(params, test.X), 0) == test.y
-        return {"loss": loss(params, test), "accuracy": jnp.mean(correct, dtype=jax.tree.leaves(params)[0].dtype)}
+        z, y = outputs_and_targets(jax.tree.map(jnp.asarray, params), test)
+        return {"loss": mean_loss(z, y), **metrics(z, y)}
 
     return Problem(
         name=name,
         init=init,
-        loss=loss,
+        loss=lambda params, batch: mean_loss(*outputs_and_targets(params, batch)),
         data=train,
         evaluate=nothing if test is None else evaluate,
         facts=Facts(convex=False),

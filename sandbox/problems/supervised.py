@@ -129,12 +129,8 @@ def _regression(
     code = real
     train = Examples(X, frozen(code("y", y)))
     test = held_out(X, X_test, y_test, code)
-
-    def metrics(scores: Array, y: Array) -> Metrics:
-        return {"r2": 1 - jnp.sum((y - scores) ** 2) / jnp.sum((y - jnp.mean(y)) ** 2)}
-
     mu, L = _curvature(X, fit_intercept, 1.0, l2)
-    return _linear(name, train, test, half_squared_error, l1, l2, fit_intercept, metrics, _facts(L, mu, None))
+    return _linear(name, train, test, half_squared_error, l1, l2, fit_intercept, explained, _facts(L, mu, None))
 
 
 def diabetes_linear() -> Problem:
@@ -166,6 +162,11 @@ def _on(split: Split, constructor: Callable[..., Problem], name: str, **penaltie
 def half_squared_error(prediction: Float[Array, ""], target: Float[Array, ""]) -> Float[Array, ""]:
     """½ (p − t)², whose curvature is 1."""
     return losses.squared_error(prediction, target) / 2
+
+
+def explained(prediction: Array, y: Array) -> Metrics:
+    """R²: the share of the variance of y that a prediction explains, 1 at best and below 0 for worse than the mean."""
+    return {"r2": 1 - jnp.sum((y - prediction) ** 2) / jnp.sum((y - jnp.mean(y)) ** 2)}
 
 
 def _linear(
