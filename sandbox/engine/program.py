@@ -13,20 +13,8 @@ from jax.interpreters import partial_eval
 
 JITTED = {"jit", "pjit"}
 KEYED = {"random_seed", "random_wrap", "random_fold_in", "random_split", "random_bits", "threefry2x32"}
-LAPACK = {
-    "cholesky",
-    "eig",
-    "eigh",
-    "geqp3",
-    "geqrf",
-    "hessenberg",
-    "householder_product",
-    "lu",
-    "ormqr",
-    "qr",
-    "schur",
-}
-LAPACK |= {"svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"}
+LAPACK = {"cholesky", "eig", "eigh", "geqp3", "geqrf", "hessenberg", "householder_product", "lu", "ormqr", "qr"}
+LAPACK |= {"schur", "svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"}
 FLOPS, BYTES = 1e11, 2e10  # a second on one core, of matrix products and of everything else, very roughly
 
 
@@ -197,8 +185,9 @@ def _flow(jaxpr: Any, consts: list[frozenset], args: list[frozenset], reached: s
 
 
 def _matrices(eqn: Any) -> int:
-    shape = eqn.invars[0].aval.shape if eqn.invars else ()
-    own = math.prod(shape[:-2]) if eqn.primitive.name in LAPACK else 2 if eqn.primitive.name == "fft" else 0
+    name, shape = eqn.primitive.name, eqn.invars[0].aval.shape if eqn.invars else ()
+    batch = shape[: -1 if name == "tridiagonal_solve" else -2]  # whose first input is a diagonal
+    own = math.prod(batch) if name in LAPACK else 2 if name == "fft" else 0
     return max([own, *(_matrices(e) for j, _ in inside(eqn.params) for e in j.eqns)])
 
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from sandbox import losses
+from sandbox.engine import interior
 from sandbox.models import linear
 from sandbox.problems.problem import Problem
 from sandbox.problems.supervised import LinearModel
@@ -26,7 +28,7 @@ class Solution(NamedTuple):
 
     params: Params  # NumPy, float64
     value: float  # loss + penalty on all data
-    certificate: float  # ‖∇f‖; with a penalty ‖x − prox(x − ∇loss)‖, zero at stationary points and only there
+    certificate: float  # ‖∇f‖; with a penalty ‖x − prox(x − ∇loss)‖, zero at stationary points and only there; or a gap
     method: str
     iterations: int
     evaluations: int  # of value and gradient together, or of a Hessian
@@ -54,8 +56,9 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) ->
     """The minimiser of loss + penalty over all data; Newton's equations are solved with least norm.
 
     "newton", damped: smooth and convex. "proximal": a penalty; FISTA (Beck & Teboulle 2009), then semismooth Newton on
-    its fixed point. "bfgs", or L-BFGS beyond a hundred parameters, polished by Newton: the rest, where a local minimum
-    is all that is promised. None chooses among them.
+    its fixed point. "interior": a linear support vector machine, whose hinge has a kink, to a relative duality gap.
+    "bfgs", or L-BFGS beyond a hundred parameters, polished by Newton: the rest, where a local minimum is all that is
+    promised. None chooses among them.
 
     Converged means that the certificate, recomputed from the problem, is at most tol (tol times its value at the start
     where that is above 1), that no curvature is negative, and that the iterates near a point: where an infimum is not
@@ -64,6 +67,9 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) ->
     """
     with jax.enable_x64(True):
         key = jax.random.key(0)
+        if _is_svm(problem):
+            _choose(problem, 1, method, tol)
+            return _separated(problem, tol)
         start, unravel = _flat(problem.init(key))
         chosen = _choose(problem, start.size, method, tol)
         f = _compile(problem, unravel, key)
@@ -85,6 +91,10 @@ def _choose(problem: Problem, size: int, method: str | None, tol: float) -> str:
     if not tol > 0:
         raise ValueError(f"tol={tol}: expected a positive number")
     smooth = problem.penalty is None
+    if _is_svm(problem):
+        if method not in (None, "interior"):
+            raise ValueError(f"method={method!r}: {problem.name}, whose loss has a kink, takes 'interior'")
+        return "interior"
     if method is None:
         return "proximal" if not smooth else "newton" if problem.facts.convex and size <= DENSE else "bfgs"
     suitable = ("bfgs", "newton") if smooth else ("proximal",)
@@ -92,6 +102,22 @@ def _choose(problem: Problem, size: int, method: str | None, tol: float) -> str:
         kind = "without a penalty" if smooth else "with a penalty"
         raise ValueError(f"method={method!r}: {problem.name}, {kind}, takes {' or '.join(map(repr, suitable))}")
     return method
+
+
+def _is_svm(problem: Problem) -> bool:
+    return isinstance(problem.structure, LinearModel) and problem.structure.loss is losses.hinge
+
+
+def _separated(problem: Problem, tol: float) -> Solution:
+    """The certificate is the relative gap between the objective and a dual value: no plane is better by more."""
+    model = problem.structure
+    if not float(model.l2) > 0:
+        raise ValueError(f"{problem.name}: l2={model.l2}; the dual, which vouches for the optimum, needs it above 0")
+    found = interior.separate(model.X, model.y, float(model.l2), model.fit_intercept, tol)
+    params = {"w": found.w} | ({"b": np.float64(found.b)} if model.fit_intercept else {})
+    value = float(problem.objective(jax.tree.map(jnp.asarray, params)))
+    gap = (value - found.bound) / value
+    return Solution(params, value, gap, "interior", found.steps, found.steps, "converged" if gap <= tol else "failed")
 
 
 def _flat(params: Params) -> tuple[np.ndarray, Callable[[Any], Params]]:

@@ -16,6 +16,7 @@ from sandbox.problems.networks import cnn, diabetes_mlp, digits_cnn, digits_mlp,
 from sandbox.problems.problem import Facts, Problem, certify
 from sandbox.problems.supervised import (
     breast_cancer_logistic,
+    breast_cancer_svm,
     diabetes_linear,
     diabetes_ridge,
     digits_softmax,
@@ -25,6 +26,7 @@ from sandbox.problems.supervised import (
     logistic,
     ridge,
     softmax,
+    svm,
 )
 
 _BARE = (
@@ -40,6 +42,7 @@ _BARE = (
     diabetes_linear,
     diabetes_ridge,
     breast_cancer_logistic,
+    breast_cancer_svm,
     digits_softmax,
     diabetes_mlp,
     digits_mlp,
@@ -52,6 +55,7 @@ __all__ = [
     "beale",
     "bowl",
     "breast_cancer_logistic",
+    "breast_cancer_svm",
     "certify",
     "cnn",
     "diabetes_linear",
@@ -77,6 +81,7 @@ __all__ = [
     "rosenbrock",
     "saddle",
     "softmax",
+    "svm",
 ]
 
 

@@ -69,19 +69,42 @@ def logistic(
     """Mean log-loss + (l2/2) ‖w‖² + l1 ‖w‖₁ (Cox 1958); two labels of any kind, the larger is positive."""
     X, y = inputs(X, y)
     l1, l2 = _penalty("l1", l1), _penalty("l2", l2)
-    labels = distinct(y)
-    if len(labels) > 2:
-        raise ValueError(f"logistic: y has {len(labels)} distinct labels; expected 2, softmax takes more")
+    labels = _two("logistic", distinct(y))
     code = lambda name, y: coded(name, y, labels).astype(np.float64)
     train = Examples(X, frozen(code("y", y)))
     test = held_out(X, X_test, y_test, code)
 
-    def metrics(scores: Array, y: Array) -> Metrics:
-        return {"accuracy": jnp.mean((scores > 0) == (y > 0), dtype=scores.dtype)}
-
     curvature = _curvature(X, fit_intercept, 0.25, l2)
     facts = _facts(curvature[1], 0.0 if fit_intercept else l2, "Cox 1958")
-    return _linear("logistic", train, test, losses.binary_cross_entropy, l1, l2, fit_intercept, metrics, facts)
+    return _linear("logistic", train, test, losses.binary_cross_entropy, l1, l2, fit_intercept, _correct_signs, facts)
+
+
+def svm(
+    X: Any,
+    y: ArrayLike,
+    l2: Scalar,
+    loss: str = "hinge",
+    *,
+    fit_intercept: bool = True,
+    X_test: Any = None,
+    y_test: ArrayLike | None = None,
+) -> Problem:
+    """Mean hinge, or its square, + (l2/2) ‖w‖² (Cortes & Vapnik 1995); two labels of any kind, the larger is positive.
+
+    scikit-learn's SVC(kernel="linear") is this with C = 1/(n l2), n l2 times its objective; its LinearSVC penalises
+    the intercept too. The hinge has a kink and no smoothness; of the squared hinge the curvature is at most 2.
+    """
+    X, y = inputs(X, y)
+    l2 = _penalty("l2", l2)
+    kinds = {"hinge": losses.hinge, "squared_hinge": losses.squared_hinge}
+    if loss not in kinds:
+        raise ValueError(f"svm: loss={loss!r}; expected {' or '.join(map(repr, kinds))}")
+    code = _signs("svm", distinct(y))
+    train = Examples(X, frozen(code("y", y)))
+    test = held_out(X, X_test, y_test, code)
+    smoothness = _curvature(X, fit_intercept, 2.0, l2)[1] if loss == "squared_hinge" else None
+    facts = _facts(smoothness, 0.0 if fit_intercept else l2, "Cortes & Vapnik 1995")
+    return _linear("svm", train, test, kinds[loss], 0.0, l2, fit_intercept, _correct_signs, facts)
 
 
 def softmax(
@@ -148,6 +171,11 @@ def breast_cancer_logistic(l2: Scalar = 0.01) -> Problem:
     return _on(load_breast_cancer(), logistic, "breast_cancer_logistic", l2=l2)
 
 
+def breast_cancer_svm(l2: Scalar = 0.01) -> Problem:
+    """A linear support vector machine on the breast-cancer data: the widest margin between benign and malignant."""
+    return _on(load_breast_cancer(), svm, "breast_cancer_svm", l2=l2)
+
+
 def digits_softmax(l2: Scalar = 0.001) -> Problem:
     """Softmax regression on the digits: 64 pixels, ten classes."""
     return _on(load_digits(), softmax, "digits_softmax", l2=l2)
@@ -157,6 +185,22 @@ def _on(split: Split, constructor: Callable[..., Problem], name: str, **penaltie
     """A constructor on a bundled set, its test examples included, under the set's name."""
     problem = constructor(split.X, split.y, X_test=split.X_test, y_test=split.y_test, **penalties)
     return replace(problem, name=name)
+
+
+def _two(name: str, labels: np.ndarray) -> np.ndarray:
+    if len(labels) > 2:
+        raise ValueError(f"{name}: y has {len(labels)} distinct labels; expected 2, softmax takes more")
+    return labels
+
+
+def _signs(name: str, labels: np.ndarray) -> Callable[[str, Any], Vector]:
+    """Two labels as −1 and +1."""
+    pair = _two(name, labels)
+    return lambda name, y: 2.0 * coded(name, y, pair) - 1.0
+
+
+def _correct_signs(scores: Array, y: Array) -> Metrics:
+    return {"accuracy": jnp.mean((scores > 0) == (y > 0), dtype=scores.dtype)}
 
 
 def half_squared_error(prediction: Float[Array, ""], target: Float[Array, ""]) -> Float[Array, ""]:
@@ -213,7 +257,7 @@ def _linear(
     )
 
 
-def _facts(L: Scalar, mu: Scalar, reference: str | None) -> Facts:
+def _facts(L: Scalar | None, mu: Scalar, reference: str | None) -> Facts:
     return Facts(smoothness=L, strong_convexity=mu, convex=True, reference=reference)
 
 
