@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import struct
 import time
 import zipfile
@@ -98,6 +99,9 @@ def lying(shape, dtype="'<f8'", data=b"\0" * 8):
 
 
 BAD = {
+    "csv: a hole in a column": (read_csv, b"y\n1\n\n3\n", "line 3"),
+    "csv: question marks": (read_csv, b"?,?\n1,2\n", "line 1"),
+    "csv: another delimiter": (read_csv, b"1,5;2,5\n3,5;4,5\n", "line 1"),
     "csv: a short row": (read_csv, b"1,2\n3\n", "line 2"),
     "csv: text": (read_csv, b"1,2\n3,x\n", "line 2, column 1"),
     "csv: a hole": (read_csv, b"1,2\n3,\n", "line 2, column 1"),
@@ -259,6 +263,30 @@ def test_a_test_set_may_lack_the_last_features_but_not_have_more(tmp_path):
     assert read_libsvm(path, features=9).X.shape == (2, 9)
     with pytest.raises(DataError, match="line 2: index 4; expected at most 3"):
         read_libsvm(path, features=3)
+
+
+def test_a_bomb_of_another_kind_is_refused(tmp_path):
+    """zipfile would unpack all of it, whatever the archive declares."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x.npy", b"0" * (1 << 20))
+    with pytest.raises(DataError, match=r"x\.npy is packed as NumPy packs nothing"):
+        read_npz(written(tmp_path, file.getvalue()))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is no file, but a pipe"):
+        read_csv(tmp_path / "pipe")
+
+
+def test_one_name_for_two_columns_leaves_their_places(tmp_path):
+    path = written(tmp_path, b"a,a,b\n1,2,3\n")
+    np.testing.assert_array_equal(read_csv(path, columns=[1, "b"]), [[2, 3]])
+    with pytest.raises(DataError, match="two columns 'a'; choose by place, from 0 to 2"):
+        read_csv(path, columns=["a"])
+    with pytest.raises(ValueError, match=r"expected a list of them, like \['b'\]"):
+        read_csv(path, columns="b")
 
 
 def test_columns_that_do_not_exist_are_named(tmp_path):

@@ -52,6 +52,11 @@ def test_polynomial_features_have_derivatives_at_zero():
     assert (jacobian[2:] == 0).all()
 
 
+def test_whole_numbers_do_not_wrap_around():
+    np.testing.assert_array_equal(polynomial.expand(np.array([[20]], np.uint8), 3), [[20, 400, 8000]])
+    np.testing.assert_allclose(polynomial.expand(jnp.array([[1300]]), 3), [[1300, 1300.0**2, 1300.0**3]], rtol=1e-6)
+
+
 def test_a_polynomial_of_no_degree_is_refused():
     with pytest.raises(ValueError, match="degree=0 in 2 features"):
         polynomial.expand(np.ones((3, 2)), 0)

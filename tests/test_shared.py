@@ -1,5 +1,8 @@
 """A program apart in what all points share and the rest: together they are the whole, and nothing is drawn twice."""
 
+from concurrent.futures import Future
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from sandbox import optimizers, problems
 from sandbox.engine import run, shared
 from sandbox.engine.program import KEYED, Traced
-from sandbox.sweeps import sweep
+from sandbox.sweeps import static, sweep
 
 RATE = jax.ShapeDtypeStruct((), jnp.float32)
 SEED = jax.ShapeDtypeStruct((), jnp.int32)
@@ -61,6 +64,52 @@ def test_another_optimizer_finds_the_same_draws(monkeypatch):
     first, second = losses(optimizers.gradient_descent), losses(optimizers.heavy_ball)
     assert len(shared._memory) == 1
     np.testing.assert_allclose(first[:, 0], second[:, 0], rtol=1e-6)  # the first batch, before any step
+
+
+def test_a_callback_is_not_taken_for_another():
+    shape = jax.ShapeDtypeStruct((3,), jnp.float32)
+    draw = lambda: jax.random.normal(jax.random.key(0), (3,))
+    values = [sweep(lambda a, f=f: a * jax.pure_callback(f, shape, draw()), a=[1.0]).value for f in (np.sin, np.cos)]
+    np.testing.assert_allclose(values[0] ** 2 + values[1] ** 2, 1, rtol=1e-6)
+
+
+def test_a_draw_follows_the_setting_that_decides_its_bits():
+    one = lambda: sweep(lambda a: a * jax.random.normal(jax.random.key(0), (5,)), a=[1.0]).value.values
+    with jax.threefry_partitionable(False):
+        other = one()
+    assert (one() != other).any()
+
+
+def test_double_precision_in_another_thread():
+    """Constants in float64, and draws that need them, of a program that is compiled while another runs."""
+    A = np.linspace(1, 2, 12).reshape(3, 4)
+
+    def fn(a, size):
+        return a * (A @ jax.random.normal(jax.random.key(0), (4, size))).sum() + (A * a).sum()
+
+    with jax.enable_x64(True):
+        ds = sweep(fn, a=[1.0, 2.0], size=static(1, 2, 3))
+        for size in (1, 2, 3):
+            np.testing.assert_allclose(ds.value.sel(size=size), [float(fn(a, size)) for a in (1.0, 2.0)], rtol=1e-14)
+
+
+def test_a_draw_that_fails_is_not_remembered(monkeypatch):
+    monkeypatch.setattr(shared, "_memory", {})
+    failed = Future()
+    failed.set_exception(MemoryError("no room"))
+    with monkeypatch.context() as patch:
+        patch.setattr(shared, "_beside", SimpleNamespace(submit=lambda work: failed))
+        with pytest.raises(MemoryError):
+            sweep(lambda a: a * jax.random.normal(jax.random.key(0), (7,)), a=[1.0])
+    assert not shared._memory
+    assert np.isfinite(sweep(lambda a: a * jax.random.normal(jax.random.key(0), (7,)), a=[1.0]).value).all()
+
+
+def test_an_orthogonal_start_that_all_share_is_not_the_lanes_own():
+    start = lambda: jnp.linalg.qr(jax.random.normal(jax.random.key(0), (8, 8)))[0]
+    whole = Traced(lambda rate: (rate * start()).sum(), {"rate": RATE})
+    assert whole.matrices == 0
+    assert not any(shared._has(eqn, {"qr", "geqrf"}) for eqn in shared.split(whole.jaxpr, whole.consts).draws.eqns)
 
 
 def test_few_draws_are_remembered_and_large_ones_are_not(monkeypatch):

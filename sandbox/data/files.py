@@ -4,12 +4,14 @@ A reader gives the numbers that the file holds or raises a DataError that names 
 guesses, repairs, leaves out or runs what a file contains. No more than `limit` bytes are unpacked.
 """
 
+import array
 import csv
 import gzip
 import io
 import math
 import os
 import re
+import stat
 import sys
 import zipfile
 import zlib
@@ -25,6 +27,7 @@ NUMBER = rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"  # one way to match e
 INDEX = rb"[1-9]\d{0,9}"
 _number, _pair = re.compile(NUMBER), re.compile(rb"(" + INDEX + rb"):(" + NUMBER + rb")")
 _example = re.compile(NUMBER + rb"(?:[ \t]+" + INDEX + rb":" + NUMBER + rb")*")
+NUMBERLIKE = ("nan", "inf", "infinity", "na", "null", "none")  # words in a number's place
 IDX = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # the type that a file's third byte names
 
 
@@ -49,25 +52,33 @@ def read_csv(
 ) -> np.ndarray:
     """A table of numbers (RFC 4180), as float64 of shape (rows, columns).
 
-    The first row is a header if none of its cells is a number; `header` says so where that is a coincidence. `columns`
-    chooses some, by name or by place from 0; only those have to hold numbers. Blank lines are passed over.
+    The first row is a header if its cells start with letters, or are empty; where that does not tell, `header` does.
+    `columns` chooses some, by name or by place from 0; only those have to hold numbers. Blank lines are passed over,
+    but not within a single column, where a number may be missing.
     """
+    if isinstance(columns, str):
+        raise ValueError(f"columns={columns!r}: expected a list of them, like [{columns!r}]")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"delimiter={delimiter!r}: expected one character, like ',' or ';'")
     rows = _cells(path, _contents(path, limit), delimiter)
-    top, first = next(rows, (0, []))
+    top, first = next((row for row in rows if row[1]), (0, []))
     if not first:
         raise DataError(f"{path} holds no rows")
-    told = header if header is not None else any(first) and not any(map(_is_number, first))
+    told = header if header is not None else any(first) and not any(map(_is_no_name, first))
     chosen = _places(path, first, told, columns)
-    values: list[list[float]] = []
+    values, blank = array.array("d"), 0
     for line, row in rows if told else chain([(top, first)], rows):
+        if not row:
+            blank = line
+            continue
+        if blank and len(first) == 1:
+            raise DataError(f"{path}, line {blank}: blank, in a file of one column: is a number missing there?")
         if len(row) != len(first):
             raise DataError(f"{path}, line {line}: {len(row)} cells, where the first row has {len(first)}")
-        values.append([_float(row[k], f"{path}, line {line}, column {k}") for k in chosen])
+        values.extend([_float(row[k], f"{path}, line {line}, column {k}") for k in chosen])
     if not values:
         raise DataError(f"{path} holds a header and no rows")
-    return np.array(values)
+    return np.array(values).reshape(-1, len(chosen))
 
 
 def read_libsvm(path: str | os.PathLike, *, features: int | None = None, limit: int = LIMIT) -> Labelled:
@@ -78,9 +89,9 @@ def read_libsvm(path: str | os.PathLike, *, features: int | None = None, limit: 
     """
     from scipy import sparse
 
-    labels, values, indices, ends = list[float](), list[float](), list[int](), [0]
+    labels, values, indices, ends = array.array("d"), array.array("d"), array.array("q"), array.array("q", [0])
     most = np.iinfo(np.int32).max if features is None else features
-    for number, line in enumerate(_contents(path, limit).split(b"\n"), 1):
+    for number, line in enumerate(io.BytesIO(_contents(path, limit)), 1):
         example = line.partition(b"#")[0].strip()
         if not example:
             continue
@@ -97,14 +108,15 @@ def read_libsvm(path: str | os.PathLike, *, features: int | None = None, limit: 
         if not all(map(math.isfinite, its)):
             raise DataError(f"{path}, line {number}: a number beyond 1.8e308; expected finite numbers")
         labels.append(its[0])
-        values += its[1:]
-        indices += own
+        values.extend(its[1:])
+        indices.extend(own)
         ends.append(len(indices))
     if not labels:
         raise DataError(f"{path} holds no examples")
-    width = max(indices, default=0) if features is None else features
-    places = np.array(indices, np.int64) - 1
-    return Labelled(sparse.csr_array((np.array(values), places, ends), shape=(len(labels), width)), np.array(labels))
+    places = np.array(indices) - 1
+    width = int(places.max(initial=-1)) + 1 if features is None else features
+    X = sparse.csr_array((np.array(values), places, np.array(ends)), shape=(len(labels), width))
+    return Labelled(X, np.array(labels))
 
 
 def read_idx(path: str | os.PathLike, *, limit: int = LIMIT) -> np.ndarray:
@@ -118,7 +130,7 @@ def read_idx(path: str | os.PathLike, *, limit: int = LIMIT) -> np.ndarray:
     if len(data) < start:
         raise DataError(f"{path}, byte {len(data)}: ends within the lengths of its {data[3]} axes")
     shape = tuple(map(int, np.frombuffer(data, ">u4", data[3], 4)))
-    return _array(f"{path}", shape, dtype, data, start).astype(dtype.newbyteorder("="))
+    return _laid(f"{path}", shape, dtype, data, start).astype(dtype.newbyteorder("="))
 
 
 def read_npz(path: str | os.PathLike, *, limit: int = LIMIT) -> dict[str, np.ndarray]:
@@ -130,6 +142,10 @@ def read_npz(path: str | os.PathLike, *, limit: int = LIMIT) -> dict[str, np.nda
             if sum(member.file_size for member in members) > limit:
                 raise DataError(f"{path} unpacks to more than limit={limit:,} bytes; give a higher limit if it should")
             for member in members:
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise DataError(
+                        f"{path}: {member.filename} is packed as NumPy packs nothing; save it with numpy.savez"
+                    )
                 name = member.filename.removesuffix(".npy")
                 if name in arrays or name == member.filename:
                     raise DataError(f"{path}: member {member.filename} is not one of distinct .npy files")
@@ -146,6 +162,8 @@ def _contents(path: str | os.PathLike, limit: int) -> bytes:
     """All bytes of a file, unpacked where it starts as gzip does."""
     parts, size = [], 0
     try:
+        if not (os.path.isdir(path) or stat.S_ISREG(os.stat(path).st_mode)):
+            raise DataError(f"{path} is no file, but a pipe or a device, which may never end")
         with open(path, "rb") as raw:
             packed = raw.read(2) == GZIP
             raw.seek(0)
@@ -163,9 +181,7 @@ def _contents(path: str | os.PathLike, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _array(
-    place: str, shape: tuple[int, ...], dtype: np.dtype, data: bytes, start: int, order: Any = "C"
-) -> np.ndarray:
+def _laid(place: str, shape: tuple[int, ...], dtype: np.dtype, data: bytes, start: int, order: Any = "C") -> np.ndarray:
     """The array whose bytes begin at `start`: all of them, none left over, and every number finite."""
     wanted, there = math.prod(shape) * dtype.itemsize, len(data) - start
     sizes = "×".join(map(str, shape)) or "one"
@@ -196,11 +212,11 @@ def _npy(place: str, data: bytes) -> np.ndarray:
         raise DataError(f"{place}, byte 0: no header of an array: {str(error).partition(chr(10))[0]}") from None
     if dtype.kind not in "biufcUS" or dtype.itemsize == 0 or min(shape, default=1) < 0:
         raise DataError(f"{place}: an array of {dtype}, shape {shape}; expected numbers, truth values or text")
-    return _array(place, shape, dtype, data, file.tell(), "F" if fortran else "C").astype(dtype.newbyteorder("="))
+    return _laid(place, shape, dtype, data, file.tell(), "F" if fortran else "C").astype(dtype.newbyteorder("="))
 
 
 def _cells(path: str | os.PathLike, data: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file that are not blank, each with the number of its last line."""
+    """The rows of a CSV file, blank ones as no cells, each with the number of its last line."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -209,8 +225,7 @@ def _cells(path: str | os.PathLike, data: bytes, delimiter: str) -> Iterator[tup
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            if row:
-                yield reader.line_num, [cell.strip() for cell in row]
+            yield reader.line_num, [cell.strip() for cell in row]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from None
 
@@ -219,23 +234,19 @@ def _places(path: str | os.PathLike, first: list[str], header: bool, columns: Se
     """Which columns are wanted, as places from 0."""
     if columns is None:
         return list(range(len(first)))
-    if header and len(set(first)) < len(first):
-        raise DataError(f"{path}, line 1: two columns have one name; choose by place, from 0 to {len(first) - 1}")
     known: dict[Any, int] = {name: k for k, name in enumerate(first)} if header else {}
     known |= {k: k for k in range(len(first))}
     for column in columns:
+        if header and isinstance(column, str) and first.count(column) > 1:
+            raise DataError(f"{path} has two columns {column!r}; choose by place, from 0 to {len(first) - 1}")
         if column not in known:
             names = ", ".join(first) if header else f"0 to {len(first) - 1}, and no header"
             raise DataError(f"{path} has no column {column!r}; it has {names}")
     return [known[column] for column in columns]
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _is_no_name(cell: str) -> bool:
+    return cell != "" and (cell.lower() in NUMBERLIKE or not (cell[0].isalpha() or cell[0] == "_"))
 
 
 def _float(cell: str, place: str) -> float:

@@ -184,12 +184,13 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
         for axis, aval in zip(along, program.avals, strict=True)
     )
     everywhere, apart = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, over)
-    given = (*consts, *(shared.blank(v.aval) for v in draws.outvars))
+    known = jax.device_put(consts, everywhere)
+    given = (*known, *(shared.blank(v.aval) for v in draws.outvars))
     lowered = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(given, numbers, values)
 
     def make() -> Executable:
         compiled = lowered.compile()
-        return Executable(program, plan, devices, jax.device_put((*consts, *drawn()), everywhere), compiled)
+        return Executable(program, plan, devices, (*known, *jax.device_put(drawn(), everywhere)), compiled)
 
     return make
 

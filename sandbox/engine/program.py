@@ -15,6 +15,7 @@ JITTED = {"jit", "pjit"}
 KEYED = {"random_seed", "random_wrap", "random_fold_in", "random_split", "random_bits", "threefry2x32"}
 LAPACK = {"cholesky", "eig", "eigh", "geqp3", "geqrf", "hessenberg", "householder_product", "lu", "ormqr", "qr"}
 LAPACK |= {"schur", "svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"}
+FOURIER = {"fft"}
 FLOPS, BYTES = 1e11, 2e10  # a second on one core, of matrix products and of everything else, very roughly
 
 
@@ -65,9 +66,17 @@ class Traced:
 
     @cached_property
     def matrices(self) -> int:
-        """How many matrices a point gives to LAPACK at once, at most; 0 where none are, 2 or more for Fourier's."""
+        """How many matrices a point gives to LAPACK at once, at most; 0 where none are, 2 or more for Fourier's.
+
+        One that follows from no input is the same for all points, and not given again for each.
+        """
         live, _ = partial_eval.dce_jaxpr(self.jaxpr, [True] * len(self.jaxpr.outvars))
-        return max(map(_matrices, live.eqns), default=0)
+        own, most = set(live.invars), 0
+        for eqn in live.eqns:
+            mine = any(v in own for v in eqn.invars if not isinstance(v, core.Literal))
+            own |= set(eqn.outvars) if mine else set()
+            most = max(most, count if (count := _matrices(eqn)) > 1 or mine else 0)
+        return most
 
 
 def fingerprint(jaxpr: core.Jaxpr, consts: tuple) -> str:
@@ -187,7 +196,7 @@ def _flow(jaxpr: Any, consts: list[frozenset], args: list[frozenset], reached: s
 def _matrices(eqn: Any) -> int:
     name, shape = eqn.primitive.name, eqn.invars[0].aval.shape if eqn.invars else ()
     batch = shape[: -1 if name == "tridiagonal_solve" else -2]  # whose first input is a diagonal
-    own = math.prod(batch) if name in LAPACK else 2 if name == "fft" else 0
+    own = math.prod(batch) if name in LAPACK else 2 if name in FOURIER else 0
     return max([own, *(_matrices(e) for j, _ in inside(eqn.params) for e in j.eqns)])
 
 

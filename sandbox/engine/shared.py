@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend import core
 
-from sandbox.engine.program import JITTED, KEYED, fingerprint, inside, play, size
+from sandbox.engine.program import FOURIER, JITTED, KEYED, LAPACK, fingerprint, inside, play, size
 
 LOOPS = {"scan", "while", "dot_general", "conv_general_dilated"}  # what is worth the compiler's full effort
+# What stays where it is: a callback's function has no fingerprint, and of what waits for other threads one is enough.
+UNSHARED = LAPACK | FOURIER | {"pure_callback", "io_callback", "debug_callback"}
 SMALL = 4 << 20  # bytes of an array, up to which its draw is quick; and of all draws, up to which they are kept
 REMEMBERED = 16  # draws
 _memory: dict[str, Future[list[jax.Array]]] = {}
@@ -35,7 +37,7 @@ def split(jaxpr: core.Jaxpr, consts: tuple) -> Parts:
     own, drawn = set(jaxpr.invars), set[core.Var]()
     for eqn in jaxpr.eqns:
         reads = _variables(eqn.invars)
-        if reads & own or eqn.effects:
+        if reads & own or eqn.effects or _has(eqn, UNSHARED):
             own |= set(eqn.outvars)
         elif reads & drawn or _has(eqn, KEYED):
             drawn |= set(eqn.outvars)
@@ -61,16 +63,18 @@ def draw(draws: core.Jaxpr, seeds: tuple) -> Callable[[], list[jax.Array]]:
     it at once, so that compiling them takes no time of its own."""
     if not draws.outvars:
         return list
-    mark = fingerprint(draws, seeds)
+    mark = fingerprint(draws, seeds) + str({eqn.ctx.threefry_partitionable for eqn in draws.eqns})
     if (known := _memory.get(mark)) is not None:
         return known.result
     quick = all(size(v.aval) <= SMALL for eqn in draws.eqns for v in eqn.outvars)
     hurried = quick and not any(_has(eqn, LOOPS) for eqn in draws.eqns)
     options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if hurried else {}
+    seeds = jax.device_put(seeds)  # here: another thread may not know of double precision
     lowered = jax.jit(lambda *seeds: jax.core.eval_jaxpr(draws, seeds)).lower(*seeds)
     drawn = _beside.submit(lambda: lowered.compile(compiler_options=options)(*seeds))
     if sum(size(v.aval) for v in draws.outvars) <= SMALL:
         _memory[mark] = drawn
+        drawn.add_done_callback(lambda done: _memory.pop(mark, None) if done.exception() else None)
         for oldest in list(_memory)[:-REMEMBERED]:
             _memory.pop(oldest, None)
     return drawn.result

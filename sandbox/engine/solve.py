@@ -113,11 +113,15 @@ def _separated(problem: Problem, tol: float) -> Solution:
     model = problem.structure
     if not float(model.l2) > 0:
         raise ValueError(f"{problem.name}: l2={model.l2}; the dual, which vouches for the optimum, needs it above 0")
+    if model.X.shape[1] > DENSE:
+        raise ValueError(f"{problem.name} has {model.X.shape[1]:,} features; 'interior' takes up to {DENSE:,}")
     found = interior.separate(model.X, model.y, float(model.l2), model.fit_intercept, tol)
     params = {"w": found.w} | ({"b": np.float64(found.b)} if model.fit_intercept else {})
     value = float(problem.objective(jax.tree.map(jnp.asarray, params)))
     gap = (value - found.bound) / value
-    return Solution(params, value, gap, "interior", found.steps, found.steps, "converged" if gap <= tol else "failed")
+    return Solution(
+        params, value, gap, "interior", found.steps, found.steps, "converged" if abs(gap) <= tol else "failed"
+    )
 
 
 def _flat(params: Params) -> tuple[np.ndarray, Callable[[Any], Params]]:

@@ -19,6 +19,7 @@ def expand(X: Float[Array, "*batch features"], degree: int, *, constant: bool = 
     """
     xp: Any = jnp if isinstance(X, jax.Array) else np
     X = xp.asarray(X)
+    X = X if xp.issubdtype(X.dtype, xp.inexact) else X.astype(float)  # the square of 20 is no uint8
     powers = list(itertools.accumulate([X] * degree, operator.mul, initial=xp.ones_like(X)))
     terms = exponents(X.shape[-1], degree)[0 if constant else 1 :]
     product = lambda term: functools.reduce(operator.mul, (powers[k][..., j] for j, k in enumerate(term) if k), 1.0)

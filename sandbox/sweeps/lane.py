@@ -148,5 +148,6 @@ def _abstract(name: str, values: np.ndarray) -> jax.ShapeDtypeStruct:
 
 def settings() -> dict[str, Any]:
     """The settings of JAX that change what a trace means."""
-    names = ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision")
+    precision = ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_default_matmul_precision")
+    names = (*precision, "jax_threefry_partitionable", "jax_default_prng_impl")
     return {name: getattr(jax.config, name) for name in names}
