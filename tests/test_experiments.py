@@ -265,7 +265,7 @@ SHORTEST = "more features than examples: descent from the pseudo-inverse"
 RISE, DEGREE = "largest rise of the training error with the degree", "median degree that cross-validation takes"
 LESS, CUBIC = "samples in which it takes less", "held-out error of the cubic / σ²(1 + p/n)"
 TENTH = "held-out error: tenth degree / third"
-RIDGE = "ridge: f* beside scikit-learn's, worst of 2"
+RIDGE = "ridge: f* beside scikit-learn's"
 LINE, NETWORK = "a wave: error of the best line", "a wave: error of a network / σ²"
 
 

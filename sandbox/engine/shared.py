@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 from sandbox.engine.program import FOURIER, JITTED, KEYED, LAPACK, fingerprint, inside, play, size
 
@@ -34,6 +35,7 @@ class Parts(NamedTuple):
 def split(jaxpr: core.Jaxpr, consts: tuple) -> Parts:
     """Apart: every equation that follows from a random one, and from no input."""
     jaxpr, consts = _entered(jaxpr, consts)
+    jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)  # keys that nobody uses
     own, drawn = set(jaxpr.invars), set[core.Var]()
     for eqn in jaxpr.eqns:
         reads = _variables(eqn.invars)
