@@ -27,11 +27,9 @@ from sandbox.report import Claim, relative
 from sandbox.report.plots import convergence, geometric, style
 from sandbox.reproduction import Findings, kept
 
-SAMPLE = 100  # rows of a trace
-
 
 class Setting(NamedTuple):
-    """One panel: a problem, how long, on what batches, from how many starts, at which multiples of the largest rate."""
+    """One panel: a problem, how long, on what batches, from how many starts, at which rates."""
 
     problem: Problem
     steps: int
@@ -40,6 +38,7 @@ class Setting(NamedTuple):
     seeds: int = 1
     rates: tuple[float, float, int] = (1e-3, 3.0, 16)
     x64: bool = True
+    rows: int = 400  # of a trace, each the objective on all data
 
 
 METHODS = {
@@ -83,7 +82,7 @@ def nonconvex() -> dict[str, Setting]:
         "Himmelblau": Setting(problems.himmelblau(), 500, seeds=16, rates=rate),
         "Rastrigin": Setting(problems.rastrigin(), 500, seeds=16, rates=rate),
         "MLP, digits": Setting(
-            problems.digits_mlp(hidden=(64,)), 300, batch_size=128, seeds=4, rates=(3e-4, 1.0, 12), x64=False
+            problems.digits_mlp(hidden=(64,)), 300, batch_size=128, seeds=4, rates=(3e-4, 1.0, 12), x64=False, rows=100
         ),
     }
 
@@ -98,9 +97,9 @@ def main(fast: bool) -> Findings:
             lowest = setting.problem.facts.minimum
             spectrum = curvatures(setting.problem) if side == "convex" else None
             curves[panel], slopes[panel] = {}, {}
+            sweeps.append(swept := rates(panel, setting, fast))
             for method in METHODS:
-                ds = rates(panel, method, setting, fast)
-                sweeps.append(ds)
+                ds = swept.sel(optimizer=method).swap_dims(position="learning_rate")
                 best = chosen(ds)
                 error = ds.loss.sel(learning_rate=best) - (0.0 if lowest is None else float(lowest))
                 curves[panel][method] = error
@@ -119,25 +118,39 @@ def main(fast: bool) -> Findings:
     return Findings(figures(settings, curves, slopes), claims, sweeps, summary)
 
 
-def rates(panel: str, method: str, setting: Setting, fast: bool):
-    """Every rate and seed of one method on one problem, the objective on all data recorded."""
-    problem, steps = setting.problem, setting.steps
-    low, high, count = setting.rates
-    scale = 1.0
-    if setting.problem.facts.smoothness is not None and method in CONTRACTION:
-        largest = 2 * (1 + max(setting.momentum)) / float(setting.problem.facts.smoothness)
-        low, high, scale = 0.02, 1.0, largest
+def rates(panel: str, setting: Setting, fast: bool):
+    """Every method, rate and seed on one problem, the objective on all data recorded.
 
-    def train(learning_rate, seed):
+    Each method has its own rates: they lie at the same positions of its own interval, 0 its smallest, 1 its largest.
+    """
+    problem, steps = setting.problem, setting.steps
+
+    def rate(method, position):
+        low, high = interval(setting, method)
+        return low * (high / low) ** position
+
+    def train(optimizer, position, seed):
+        method = METHODS[optimizer](rate(optimizer, position), setting.momentum)
         return run(
-            problem, METHODS[method](learning_rate, setting.momentum), steps=steps, key=jax.random.key(seed),
-            batch_size=setting.batch_size, record=full_loss, every=max(1, steps // (SAMPLE * 4)),
+            problem, method, steps=steps, key=jax.random.key(seed), batch_size=setting.batch_size,
+            record=full_loss, every=max(1, steps // setting.rows),
         )  # fmt: skip
 
-    values = scale * np.geomspace(low, high, count // 2 if fast else count)
-    name = f"{panel}-{method}".replace(",", "").replace(" ", "-").replace("=", "")
+    *_, count = setting.rates
+    positions = np.linspace(0, 1, count // 2 if fast else count)
+    name = panel.replace(",", "").replace(" ", "-").replace("=", "")
     with jax.enable_x64(setting.x64):
-        return kept(__file__, name, fast, train, learning_rate=values, seed=range(setting.seeds))
+        ds = kept(__file__, name, fast, train, optimizer=list(METHODS), position=positions, seed=range(setting.seeds))
+    return ds.assign_coords(learning_rate=(("optimizer", "position"), [rate(m, positions) for m in METHODS]))
+
+
+def interval(setting: Setting, method: str) -> tuple[float, float]:
+    """The smallest and the largest rate: up to where momentum makes the method unstable, if theory knows where."""
+    smoothness = setting.problem.facts.smoothness
+    if smoothness is None or method not in CONTRACTION:
+        return setting.rates[:2]
+    largest = 2 * (1 + max(setting.momentum)) / float(smoothness)
+    return 0.02 * largest, largest
 
 
 def chosen(ds) -> float:
