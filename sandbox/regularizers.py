@@ -63,6 +63,19 @@ def simplex() -> Regularizer:
     return _leafwise(_indicator(inside), lambda x, step: project_simplex(x))
 
 
+def balanced_box(y: Float[ArrayLike, " entries"], upper: Scalar) -> Regularizer:
+    """The indicator of {0 ≤ x ≤ upper, yᵀx = 0} for signs y: the weights of a support vector machine's examples.
+
+    Its prox is the Euclidean projection. yᵀx is compared with 0 up to its rounding, 4 n eps · upper.
+    """
+
+    def inside(x: Array) -> Array:
+        rounding = 4 * x.size * jnp.finfo(x.dtype).eps * upper
+        return jnp.all((x >= 0) & (x <= upper)) & (jnp.abs(jnp.dot(_like(y, x), x)) <= rounding)
+
+    return _leafwise(_indicator(inside), lambda x, step: project_balanced_box(x, _like(y, x), _like(upper, x)))
+
+
 def on(entry: str, regularizer: Regularizer) -> Regularizer:
     """The regularizer on one entry of a dict of parameters; the others, an intercept say, go free."""
 
@@ -94,6 +107,25 @@ def project_simplex(x: Float[Array, "..."]) -> Float[Array, "..."]:
     support = jnp.sum(falling > thresholds)
     projected = jax.nn.relu(centred - thresholds[support - 1])
     return projected / jnp.sum(projected)
+
+
+def project_balanced_box(
+    x: Float[Array, " entries"], y: Float[Array, " entries"], upper: Float[Array, ""]
+) -> Float[Array, " entries"]:
+    """clip(x − ν y, 0, upper), with ν such that yᵀ of it is 0 (Pardalos & Kovoor 1990).
+
+    With lower ends aᵢ = xᵢ − upper where yᵢ = 1 and −xᵢ where yᵢ = −1, yᵀ of it is n₊ upper − Σ clip(ν − aᵢ, 0, upper):
+    a sum of ramps, whose slope grows by 1 at each aᵢ and falls by 1 at each aᵢ + upper.
+    """
+    lower = jnp.where(y > 0, x - upper, -x)
+    ends = jnp.concatenate([lower, lower + upper])
+    order = jnp.argsort(ends)
+    ends, turns = ends[order], jnp.where(order < x.size, 1, -1)
+    heights = jnp.concatenate([jnp.zeros(1, x.dtype), jnp.cumsum(jnp.diff(ends) * jnp.cumsum(turns)[:-1])])
+    projected = jnp.clip(x - jnp.interp(upper * jnp.sum(y > 0), heights, ends) * y, 0, upper)
+    free = (projected > 0) & (projected < upper)  # they take what rounding has left of yᵀx, where x is large
+    left = jnp.dot(y, projected) / jnp.maximum(1, jnp.sum(free))
+    return jnp.clip(projected - jnp.where(free, left * y, 0), 0, upper)
 
 
 def _leafwise(value: Callable[[Params], Scalar], prox: Callable[[Array, Scalar], Array]) -> Regularizer:

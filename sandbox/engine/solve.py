@@ -12,7 +12,10 @@ from jax.flatten_util import ravel_pytree
 
 from sandbox import losses
 from sandbox.engine import interior
+from sandbox.engine.smo import smo
 from sandbox.models import linear
+from sandbox.problems import dual
+from sandbox.problems.dual import KernelMachine
 from sandbox.problems.problem import Problem
 from sandbox.problems.supervised import LinearModel
 from sandbox.types import Array, Params
@@ -20,6 +23,7 @@ from sandbox.types import Array, Params
 DENSE = 3000  # a Hessian is formed and factorised up to so many parameters
 STARTS = 16  # of a non-convex problem of at most FEW parameters
 FEW = 100
+MOVES = 20  # of sequential minimal optimization for each example, before another method has its turn
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -56,7 +60,8 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) ->
     """The minimiser of loss + penalty over all data; Newton's equations are solved with least norm.
 
     "newton", damped: smooth and convex. "proximal": a penalty; FISTA (Beck & Teboulle 2009), then semismooth Newton on
-    its fixed point. "interior": a linear support vector machine, whose hinge has a kink, to a relative duality gap.
+    its fixed point. "interior": a support vector machine, linear or by kernels, to a relative duality gap; "smo": one
+    by kernels, two weights at a time; None tries this, and the other where it has not arrived after 20 n moves.
     "bfgs", or L-BFGS beyond a hundred parameters, polished by Newton: the rest, where a local minimum is all that is
     promised. None chooses among them.
 
@@ -67,6 +72,8 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) ->
     """
     with jax.enable_x64(True):
         key = jax.random.key(0)
+        if isinstance(problem.structure, KernelMachine) and method != "proximal":
+            return _weighted(problem, _choose(problem, 1, method, tol), tol)
         if _is_svm(problem):
             _choose(problem, 1, method, tol)
             return _separated(problem, tol)
@@ -91,6 +98,10 @@ def _choose(problem: Problem, size: int, method: str | None, tol: float) -> str:
     if not tol > 0:
         raise ValueError(f"tol={tol}: expected a positive number")
     smooth = problem.penalty is None
+    if isinstance(problem.structure, KernelMachine):
+        if method not in (None, "smo", "interior", "proximal"):
+            raise ValueError(f"method={method!r}: {problem.name}, a dual, takes 'smo', 'interior' or 'proximal'")
+        return method or "smo, interior"
     if _is_svm(problem):
         if method not in (None, "interior"):
             raise ValueError(f"method={method!r}: {problem.name}, whose loss has a kink, takes 'interior'")
@@ -115,13 +126,41 @@ def _separated(problem: Problem, tol: float) -> Solution:
         raise ValueError(f"{problem.name}: l2={model.l2}; the dual, which vouches for the optimum, needs it above 0")
     if model.X.shape[1] > DENSE:
         raise ValueError(f"{problem.name} has {model.X.shape[1]:,} features; 'interior' takes up to {DENSE:,}")
-    found = interior.separate(model.X, model.y, float(model.l2), model.fit_intercept, tol)
-    params = {"w": found.w} | ({"b": np.float64(found.b)} if model.fit_intercept else {})
+    n, features = model.X.shape
+    machine = interior.linear(model.X, model.y, float(model.l2), model.fit_intercept)
+    found = interior.separate(machine, n, tol)
+    params = {"w": found.z[:features]} | ({"b": np.float64(found.z[features])} if model.fit_intercept else {})
     value = float(problem.objective(jax.tree.map(jnp.asarray, params)))
-    gap = (value - found.bound) / value
+    gap = (value - found.bound / n) / value
     return Solution(
         params, value, gap, "interior", found.steps, found.steps, "converged" if abs(gap) <= tol else "failed"
     )
+
+
+def _weighted(problem: Problem, method: str, tol: float) -> Solution:
+    """The dual of a kernel machine; the certificate is the relative gap between the primal objective and it."""
+    model, n = problem.structure, len(problem.structure.y)
+    steps, ends = 0, list[tuple[float, str, np.ndarray]]()
+    assert problem.penalty is not None
+    assert problem.facts.smoothness is not None
+    for used in method.split(", "):
+        if used == "smo":
+            found = smo(model, tol / 10, MOVES * n)
+            tried, steps = [found.alpha], steps + found.moves
+        else:
+            machine = interior.kernelled(model.Q, model.y, float(model.C), model.fit_intercept)
+            ended = interior.separate(machine, n, tol)
+            # An interior point has no zeros: a projected step makes them, and a few moves mend what it stirred.
+            inside, rate = float(model.C) * ended.alpha, 1 / problem.facts.smoothness
+            stepped = problem.penalty.prox({"alpha": inside - rate * (model.Q @ inside - 1)}, rate)
+            found = smo(model, tol / 10, MOVES * n, stepped["alpha"])
+            tried, steps = [inside, found.alpha], steps + ended.steps + found.moves
+        ends += [(float(dual.vouch(model, weights).gap), used, weights) for weights in tried]
+        if ends[-1][0] <= tol:
+            break
+    gap, used, alpha = next((end for end in ends[::-1] if end[0] <= tol), min(ends, key=lambda end: end[0]))
+    value = float(problem.loss({"alpha": alpha}, problem.data, None))
+    return Solution({"alpha": alpha}, value, gap, used, steps, steps, "converged" if gap <= tol else "failed")
 
 
 def _flat(params: Params) -> tuple[np.ndarray, Callable[[Any], Params]]:

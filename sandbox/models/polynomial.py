@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 
-def expand(X: Float[Array, "*batch features"], degree: int, *, constant: bool = False) -> Float[Array, "*batch terms"]:
+def expand(X: Float[Any, "*batch features"], degree: int, *, constant: bool = False) -> Float[Any, "*batch terms"]:
     """φ(x) of every row: all products of x₁, x₂, … of degree 1 to `degree`, lower degrees first: x, y, x², xy, y².
 
     Without the constant term, for which a linear model has its intercept. NumPy arrays stay NumPy's, and as precise.

@@ -11,6 +11,7 @@ from sandbox.problems.analytic import (
     rosenbrock,
     saddle,
 )
+from sandbox.problems.dual import breast_cancer_kernel_svm, kernel_svm
 from sandbox.problems.modules import from_flax
 from sandbox.problems.networks import cnn, diabetes_mlp, digits_cnn, digits_mlp, mlp, mlp_regression
 from sandbox.problems.problem import Facts, Problem, certify
@@ -43,6 +44,7 @@ _BARE = (
     diabetes_ridge,
     breast_cancer_logistic,
     breast_cancer_svm,
+    breast_cancer_kernel_svm,
     digits_softmax,
     diabetes_mlp,
     digits_mlp,
@@ -54,6 +56,7 @@ __all__ = [
     "Problem",
     "beale",
     "bowl",
+    "breast_cancer_kernel_svm",
     "breast_cancer_logistic",
     "breast_cancer_svm",
     "certify",
@@ -68,6 +71,7 @@ __all__ = [
     "elastic_net",
     "from_flax",
     "himmelblau",
+    "kernel_svm",
     "lasso",
     "least_squares",
     "logistic",

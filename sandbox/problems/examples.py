@@ -78,6 +78,20 @@ def distinct(y: np.ndarray) -> np.ndarray:
     return labels
 
 
+def two(problem: str, y: np.ndarray) -> np.ndarray:
+    """The two distinct labels; a ValueError where there are more."""
+    labels = distinct(y)
+    if len(labels) > 2:
+        raise ValueError(f"{problem}: y has {len(labels)} distinct labels; expected 2, softmax takes more")
+    return labels
+
+
+def signs(problem: str, y: np.ndarray) -> Callable[[str, Any], Vector]:
+    """What gives −1 for the smaller of two labels and +1 for the larger."""
+    pair = two(problem, y)
+    return lambda name, y: 2.0 * coded(name, y, pair) - 1.0
+
+
 def coded(name: str, y: Any, labels: np.ndarray) -> np.ndarray:
     """The place of each label in the sorted list of labels."""
     y = np.asarray(y)

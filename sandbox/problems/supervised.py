@@ -20,7 +20,19 @@ from jaxtyping import Array, ArrayLike, Float
 from sandbox import losses, regularizers
 from sandbox.data.bundled import Split, load_breast_cancer, load_diabetes, load_digits
 from sandbox.models import linear
-from sandbox.problems.examples import Examples, Matrix, Vector, coded, distinct, frozen, held_out, inputs, real
+from sandbox.problems.examples import (
+    Examples,
+    Matrix,
+    Vector,
+    coded,
+    distinct,
+    frozen,
+    held_out,
+    inputs,
+    real,
+    signs,
+    two,
+)
 from sandbox.problems.problem import Facts, Problem, nothing
 from sandbox.types import Metrics, Params, Scalar
 
@@ -69,7 +81,7 @@ def logistic(
     """Mean log-loss + (l2/2) ‖w‖² + l1 ‖w‖₁ (Cox 1958); two labels of any kind, the larger is positive."""
     X, y = inputs(X, y)
     l1, l2 = _penalty("l1", l1), _penalty("l2", l2)
-    labels = _two("logistic", distinct(y))
+    labels = two("logistic", y)
     code = lambda name, y: coded(name, y, labels).astype(np.float64)
     train = Examples(X, frozen(code("y", y)))
     test = held_out(X, X_test, y_test, code)
@@ -99,7 +111,7 @@ def svm(
     kinds = {"hinge": losses.hinge, "squared_hinge": losses.squared_hinge}
     if loss not in kinds:
         raise ValueError(f"svm: loss={loss!r}; expected {' or '.join(map(repr, kinds))}")
-    code = _signs("svm", distinct(y))
+    code = signs("svm", y)
     train = Examples(X, frozen(code("y", y)))
     test = held_out(X, X_test, y_test, code)
     smoothness = _curvature(X, fit_intercept, 2.0, l2)[1] if loss == "squared_hinge" else None
@@ -185,18 +197,6 @@ def _on(split: Split, constructor: Callable[..., Problem], name: str, **penaltie
     """A constructor on a bundled set, its test examples included, under the set's name."""
     problem = constructor(split.X, split.y, X_test=split.X_test, y_test=split.y_test, **penalties)
     return replace(problem, name=name)
-
-
-def _two(name: str, labels: np.ndarray) -> np.ndarray:
-    if len(labels) > 2:
-        raise ValueError(f"{name}: y has {len(labels)} distinct labels; expected 2, softmax takes more")
-    return labels
-
-
-def _signs(name: str, labels: np.ndarray) -> Callable[[str, Any], Vector]:
-    """Two labels as −1 and +1."""
-    pair = _two(name, labels)
-    return lambda name, y: 2.0 * coded(name, y, pair) - 1.0
 
 
 def _correct_signs(scores: Array, y: Array) -> Metrics:
