@@ -2,7 +2,7 @@
 
 from sandbox.landscape.directions import directions
 from sandbox.landscape.paths import Projection, project, window
-from sandbox.landscape.surface import line, plane
+from sandbox.landscape.surface import blame, line, plane
 from sandbox.landscape.survey import Survey, survey
 
-__all__ = ["Projection", "Survey", "directions", "line", "plane", "project", "survey", "window"]
+__all__ = ["Projection", "Survey", "blame", "directions", "line", "plane", "project", "survey", "window"]

@@ -2,6 +2,7 @@
 
     line   L_i  = f(x + aᵢ u)
     plane  L_ij = f(x + aᵢ u + bⱼ v)
+    blame  B    = (y − x) ⊙ ∫₀¹ ∇f(x + t (y − x)) dt, what each parameter adds to f(y) − f(x)
 
 f is the objective on all data. No value is altered: NaN and infinity stay where they are.
 """
@@ -54,6 +55,35 @@ def plane(
     Raises ValueError for directions unlike the centre, zero, not finite, or parallel, which span no plane.
     """
     return _slice(problem, centre, (u, v), (a, b), key, batch_size)
+
+
+def blame(
+    problem: Problem | Callable[[Params], Any], start: Params, end: Params, *, key: Key | None = None, nodes: int = 64
+) -> Params:
+    """What each parameter contributes to f(end) − f(start): integrated gradients (Sundararajan, Taly & Yan 2017).
+
+    All entries add up to the change. The integral is Gauss's rule of that many nodes: to rounding where f is smooth,
+    roughly where it has kinks, as with rectifiers. Raises ValueError for an end unlike the start.
+    """
+    start, end = floats(start), floats(end)
+    if jax.tree.map(np.shape, start) != jax.tree.map(np.shape, end):
+        raise ValueError("the end is not shaped like the start: a straight path joins parameters of one network")
+    t, share = np.polynomial.legendre.leggauss(nodes)
+    value = (lambda x: problem.objective(x, key=key)) if isinstance(problem, Problem) else problem
+    gradient = jax.grad(lambda x: _scalar(value(x)))
+
+    @jax.jit
+    def shares(start: Params, end: Params) -> Params:
+        change = tree.sub(end, start)
+
+        def add(total: Params, node: tuple[Array, Array]) -> tuple[Params, None]:
+            there = tree.add(start, tree.scale(node[0], change))
+            return tree.add(total, tree.scale(node[1], gradient(there))), None
+
+        rule = jnp.asarray((1 + t) / 2), jnp.asarray(share / 2)
+        return jax.tree.map(jnp.multiply, change, jax.lax.scan(add, tree.zeros_like(start), rule)[0])
+
+    return shares(start, end)
 
 
 def _slice(

@@ -11,27 +11,41 @@ from sandbox.models import linear
 from sandbox.types import Key, Params
 
 Activation: TypeAlias = str | Callable[[Array], Array]  # a function, or its name in jax.nn
+Initial: TypeAlias = Callable[[int, int], float]  # fan-in, fan-out → the variance of a weight
 
 HALF_DEAD = ("relu", "leaky_relu", "elu", "celu", "gelu", "silu", "swish")  # these pass about half of the variance
 
 
-def init(key: Key, sizes: Sequence[int], activation: Activation = "relu") -> Params:
-    """Normal weights, zero biases; sizes are (features, hidden …, outputs)."""
+def init(key: Key, sizes: Sequence[int], activation: Activation = "relu", *, initial: Initial | None = None) -> Params:
+    """Normal weights, zero biases; sizes are (features, hidden …, outputs).
+
+    `initial` is `glorot`, `he` or another variance of a weight; by default the one for the activation.
+    """
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes={tuple(sizes)}: expected features, hidden widths and outputs, each from 1 up")
     keys = jax.random.split(key, len(sizes) - 1)
 
     def layer(key: Key, fan_in: int, fan_out: int) -> Params:
-        deviation = variance(fan_in, fan_out, activation) ** 0.5
-        return {"w": deviation * jax.random.normal(key, (fan_out, fan_in)), "b": jnp.zeros(fan_out)}
+        spread = variance(fan_in, fan_out, activation) if initial is None else initial(fan_in, fan_out)
+        return {"w": spread**0.5 * jax.random.normal(key, (fan_out, fan_in)), "b": jnp.zeros(fan_out)}
 
     return [layer(*shape) for shape in zip(keys, sizes[:-1], sizes[1:], strict=True)]
 
 
 def variance(fan_in: int, fan_out: int, activation: Activation) -> float:
-    """2/fan_in for rectifiers (He et al. 2015), 2/(fan_in + fan_out) for the rest (Glorot & Bengio 2010)."""
+    """That of `he` for rectifiers, that of `glorot` for the rest."""
     rectifies = getattr(resolve(activation), "__name__", "") in HALF_DEAD
-    return 2 / fan_in if rectifies else 2 / (fan_in + fan_out)
+    return he(fan_in, fan_out) if rectifies else glorot(fan_in, fan_out)
+
+
+def glorot(fan_in: int, fan_out: int) -> float:
+    """2/(fan_in + fan_out) (Glorot & Bengio 2010), also named after Xavier: a compromise of the two ways."""
+    return 2 / (fan_in + fan_out)
+
+
+def he(fan_in: int, fan_out: int) -> float:
+    """2/fan_in (He et al. 2015): a rectifier passes half of the mean square, and this doubles it again."""
+    return 2 / fan_in
 
 
 def apply(

@@ -275,6 +275,30 @@ def trajectories(
     return ax
 
 
+def network(ax: "Axes", layers: Any, *, label: str = "weight") -> "Axes":
+    """A perceptron's {"w": (out, in), "b": (out,)}: lines and circles by sign and size, below them each layer's sum."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    w, b = ([np.asarray(layer[name], float) for layer in layers] for name in ("w", "b"))
+    largest = max(np.abs(leaf).max() for leaf in (*w, *b))
+    colours = ScalarMappable(Normalize(-largest, largest), "RdBu_r")
+    widths = [w[0].shape[1], *map(len, w)]
+    units = [np.arange(width) - (width - 1) / 2 for width in widths]
+    for k, weights in enumerate(w):
+        for (out, into), weight in np.ndenumerate(weights):
+            size = abs(weight) / largest
+            ends = (units[k][into], units[k + 1][out])
+            ax.plot((k, k + 1), ends, color=colours.to_rgba(weight), lw=0.3 + 7 * size, zorder=1 + size)
+        ax.text(k + 0.5, -max(widths) / 2 - 0.2, f"{weights.sum() + b[k].sum():+.3f}", ha="center", fontsize=9)
+    fills: list[Any] = ["white", *map(colours.to_rgba, b)]
+    for k, fill in enumerate(fills):
+        ax.scatter(np.full(widths[k], k), units[k], s=170, c=fill, edgecolors="black", zorder=3)
+    ax.figure.colorbar(colours, ax=ax, label=label, shrink=0.8)
+    ax.axis("off")
+    return ax
+
+
 def _headroom(start: float, values: np.ndarray) -> float | None:
     """The top of a log axis from the lowest value to the start and a third more: between the cliff and divergence lie
     values without bound, beside which the U would look flat. None where there is nothing below the start."""
