@@ -1,6 +1,7 @@
-"""What should happen: rates, bounds, and the estimate that is compared with them."""
+"""What should happen: rates, bounds, the estimate that is compared with them, and the search for non-convexity."""
 
 from sandbox.theory.bounds import gradient_descent_bound, nesterov_bound, sgd_floor, sgd_variance
+from sandbox.theory.convexity import Bend, Chord, Convexity, check_convexity
 from sandbox.theory.estimate import Estimate, estimate
 from sandbox.theory.rates import (
     Tuning,
@@ -20,8 +21,12 @@ from sandbox.theory.rates import (
 )
 
 __all__ = [
+    "Bend",
+    "Chord",
+    "Convexity",
     "Estimate",
     "Tuning",
+    "check_convexity",
     "ema_momentum_cliff",
     "ema_momentum_optimum",
     "ema_momentum_rate",
