@@ -174,7 +174,7 @@ def test_what_is_no_machine_is_refused():
         problems.kernel_svm(X, Y, 1.0, lambda x, z: x[0] - z[1])
     with pytest.raises(ValueError, match="is not finite"):
         problems.kernel_svm(X, Y, 1.0, lambda x, z: 1 / jnp.sum((x - z) ** 2))
-    with pytest.raises(ValueError, match="takes 'smo', 'interior' or 'proximal'"):
+    with pytest.raises(ValueError, match="takes 'smo' or 'interior' or 'proximal'"):
         solve(problems.kernel_svm(X, Y, 1.0), method="newton")
 
 

@@ -10,33 +10,37 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from sandbox import losses
-from sandbox.engine import interior
-from sandbox.engine.smo import smo
+from sandbox.engine import machines, unsupervised
+from sandbox.engine.solution import Solution
 from sandbox.models import linear
-from sandbox.problems import dual
 from sandbox.problems.dual import KernelMachine
 from sandbox.problems.problem import Problem
 from sandbox.problems.supervised import LinearModel
-from sandbox.types import Array, Params
+from sandbox.problems.unsupervised import Clusters, Components, Neighbours
+from sandbox.types import Array, Key, Params
 
 DENSE = 3000  # a Hessian is formed and factorised up to so many parameters
 STARTS = 16  # of a non-convex problem of at most FEW parameters
 FEW = 100
-MOVES = 20  # of sequential minimal optimization for each example, before another method has its turn
 EPS = float(np.finfo(np.float64).eps)
 
 
-class Solution(NamedTuple):
-    """An optimum, and what vouches for it."""
+class _Own(NamedTuple):
+    """Problems of one structure: what solves them, by which methods, and which of the general methods do too."""
 
-    params: Params  # NumPy, float64
-    value: float  # loss + penalty on all data
-    certificate: float  # ‖∇f‖; with a penalty ‖x − prox(x − ∇loss)‖, zero at stationary points and only there; or a gap
-    method: str
-    iterations: int
-    evaluations: int  # of value and gradient together, or of a Hessian
-    status: str  # "converged" or "failed"
+    holds: Callable[[Any], bool]
+    solver: Callable[[Problem, str | None, float, Key], Solution]
+    methods: tuple[str, ...]
+    general: tuple[str, ...] = ()
+
+
+_OWN = (
+    _Own(machines.is_linear, machines.separated, ("interior",)),
+    _Own(lambda s: isinstance(s, KernelMachine), machines.weighted, ("smo", "interior"), ("proximal",)),
+    _Own(lambda s: isinstance(s, Clusters), unsupervised.lloyd, ("lloyd",), ("bfgs",)),
+    _Own(lambda s: isinstance(s, Components), unsupervised.singular_vectors, ("svd",), ("bfgs",)),
+    _Own(lambda s: isinstance(s, Neighbours), unsupervised.mapped, ("map",), ("bfgs",)),
+)
 
 
 class _Path(NamedTuple):
@@ -56,14 +60,15 @@ class _Objective(NamedTuple):
     prox: Callable[[Array, Any], Array] | None
 
 
-def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) -> Solution:
+def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, key: Key | None = None) -> Solution:
     """The minimiser of loss + penalty over all data; Newton's equations are solved with least norm.
 
     "newton", damped: smooth and convex. "proximal": a penalty; FISTA (Beck & Teboulle 2009), then semismooth Newton on
     its fixed point. "interior": a support vector machine, linear or by kernels, to a relative duality gap; "smo": one
     by kernels, two weights at a time; None tries this, and the other where it has not arrived after 20 n moves.
-    "bfgs", or L-BFGS beyond a hundred parameters, polished by Newton: the rest, where a local minimum is all that is
-    promised. None chooses among them.
+    "lloyd", "svd" and "map": k-means from ten starts, principal components, t-SNE. "bfgs", or L-BFGS beyond a hundred
+    parameters, polished by Newton: the rest, where a local minimum is all that is promised. None chooses among them.
+    `key` draws the starts, where there is more than one minimum.
 
     Converged means that the certificate, recomputed from the problem, is at most tol (tol times its value at the start
     where that is above 1), that no curvature is negative, and that the iterates near a point: where an infimum is not
@@ -71,14 +76,17 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) ->
     Raises ValueError for an unknown method, one that does not suit the problem, and tol ≤ 0.
     """
     with jax.enable_x64(True):
-        key = jax.random.key(0)
-        if isinstance(problem.structure, KernelMachine) and method != "proximal":
-            return _weighted(problem, _choose(problem, 1, method, tol), tol)
-        if _is_svm(problem):
-            _choose(problem, 1, method, tol)
-            return _separated(problem, tol)
+        key = jax.random.key(0) if key is None else key
+        own = next((own for own in _OWN if own.holds(problem.structure)), None)
+        if not tol > 0:
+            raise ValueError(f"tol={tol}: expected a positive number")
+        if own is not None and method not in own.general:
+            if method not in (None, *own.methods):
+                suitable = " or ".join(map(repr, own.methods + own.general))
+                raise ValueError(f"method={method!r}: {problem.name} takes {suitable}")
+            return own.solver(problem, method, tol, key)
         start, unravel = _flat(problem.init(key))
-        chosen = _choose(problem, start.size, method, tol)
+        chosen = _choose(problem, start.size, method)
         f = _compile(problem, unravel, key)
         if chosen == "newton":
             path = _newton(f, start, tol, convex=problem.facts.convex is True)
@@ -94,18 +102,8 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10) ->
     return Solution(params, value, certificate, chosen, path.iterations, path.evaluations, status)
 
 
-def _choose(problem: Problem, size: int, method: str | None, tol: float) -> str:
-    if not tol > 0:
-        raise ValueError(f"tol={tol}: expected a positive number")
+def _choose(problem: Problem, size: int, method: str | None) -> str:
     smooth = problem.penalty is None
-    if isinstance(problem.structure, KernelMachine):
-        if method not in (None, "smo", "interior", "proximal"):
-            raise ValueError(f"method={method!r}: {problem.name}, a dual, takes 'smo', 'interior' or 'proximal'")
-        return method or "smo, interior"
-    if _is_svm(problem):
-        if method not in (None, "interior"):
-            raise ValueError(f"method={method!r}: {problem.name}, whose loss has a kink, takes 'interior'")
-        return "interior"
     if method is None:
         return "proximal" if not smooth else "newton" if problem.facts.convex and size <= DENSE else "bfgs"
     suitable = ("bfgs", "newton") if smooth else ("proximal",)
@@ -113,54 +111,6 @@ def _choose(problem: Problem, size: int, method: str | None, tol: float) -> str:
         kind = "without a penalty" if smooth else "with a penalty"
         raise ValueError(f"method={method!r}: {problem.name}, {kind}, takes {' or '.join(map(repr, suitable))}")
     return method
-
-
-def _is_svm(problem: Problem) -> bool:
-    return isinstance(problem.structure, LinearModel) and problem.structure.loss is losses.hinge
-
-
-def _separated(problem: Problem, tol: float) -> Solution:
-    """The certificate is the relative gap between the objective and a dual value: no plane is better by more."""
-    model = problem.structure
-    if not float(model.l2) > 0:
-        raise ValueError(f"{problem.name}: l2={model.l2}; the dual, which vouches for the optimum, needs it above 0")
-    if model.X.shape[1] > DENSE:
-        raise ValueError(f"{problem.name} has {model.X.shape[1]:,} features; 'interior' takes up to {DENSE:,}")
-    n, features = model.X.shape
-    machine = interior.linear(model.X, model.y, float(model.l2), model.fit_intercept)
-    found = interior.separate(machine, n, tol)
-    params = {"w": found.z[:features]} | ({"b": np.float64(found.z[features])} if model.fit_intercept else {})
-    value = float(problem.objective(jax.tree.map(jnp.asarray, params)))
-    gap = (value - found.bound / n) / value
-    return Solution(
-        params, value, gap, "interior", found.steps, found.steps, "converged" if abs(gap) <= tol else "failed"
-    )
-
-
-def _weighted(problem: Problem, method: str, tol: float) -> Solution:
-    """The dual of a kernel machine; the certificate is the relative gap between the primal objective and it."""
-    model, n = problem.structure, len(problem.structure.y)
-    steps, ends = 0, list[tuple[float, str, np.ndarray]]()
-    assert problem.penalty is not None
-    assert problem.facts.smoothness is not None
-    for used in method.split(", "):
-        if used == "smo":
-            found = smo(model, tol / 10, MOVES * n)
-            tried, steps = [found.alpha], steps + found.moves
-        else:
-            machine = interior.kernelled(model.Q, model.y, float(model.C), model.fit_intercept)
-            ended = interior.separate(machine, n, tol)
-            # An interior point has no zeros: a projected step makes them, and a few moves mend what it stirred.
-            inside, rate = float(model.C) * ended.alpha, 1 / problem.facts.smoothness
-            stepped = problem.penalty.prox({"alpha": inside - rate * (model.Q @ inside - 1)}, rate)
-            found = smo(model, tol / 10, MOVES * n, stepped["alpha"])
-            tried, steps = [inside, found.alpha], steps + ended.steps + found.moves
-        ends += [(float(dual.vouch(model, weights).gap), used, weights) for weights in tried]
-        if ends[-1][0] <= tol:
-            break
-    gap, used, alpha = next((end for end in ends[::-1] if end[0] <= tol), min(ends, key=lambda end: end[0]))
-    value = float(problem.loss({"alpha": alpha}, problem.data, None))
-    return Solution({"alpha": alpha}, value, gap, used, steps, steps, "converged" if gap <= tol else "failed")
 
 
 def _flat(params: Params) -> tuple[np.ndarray, Callable[[Any], Params]]:

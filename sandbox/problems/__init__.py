@@ -29,6 +29,7 @@ from sandbox.problems.supervised import (
     softmax,
     svm,
 )
+from sandbox.problems.unsupervised import kmeans, pca, tsne
 
 _BARE = (
     bowl,
@@ -72,6 +73,7 @@ __all__ = [
     "from_flax",
     "himmelblau",
     "kernel_svm",
+    "kmeans",
     "lasso",
     "least_squares",
     "logistic",
@@ -79,6 +81,7 @@ __all__ = [
     "mlp_regression",
     "monkey_saddle",
     "names",
+    "pca",
     "quadratic",
     "rastrigin",
     "ridge",
@@ -86,6 +89,7 @@ __all__ = [
     "saddle",
     "softmax",
     "svm",
+    "tsne",
 ]
 
 
