@@ -11,13 +11,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from sandbox.engine import machines, unsupervised
+from sandbox.engine.objective import Objective, double, objective, vouched
 from sandbox.engine.solution import Solution
-from sandbox.models import linear
 from sandbox.problems.dual import KernelMachine
 from sandbox.problems.problem import Problem
-from sandbox.problems.supervised import LinearModel
 from sandbox.problems.unsupervised import Clusters, Components, Neighbours
-from sandbox.types import Array, Key, Params
+from sandbox.types import Key, Params
 
 DENSE = 3000  # a Hessian is formed and factorised up to so many parameters
 STARTS = 16  # of a non-convex problem of at most FEW parameters
@@ -52,19 +51,11 @@ class _Path(NamedTuple):
     settled: bool
 
 
-class _Objective(NamedTuple):
-    """The loss f of one flat vector with its derivatives, and the prox of the penalty; all compiled."""
-
-    at: Callable[[Any], tuple[Array, Array]]  # the value of loss + penalty, and the gradient of the loss
-    hessian: Callable[[Any], Array]  # of the loss
-    prox: Callable[[Array, Any], Array] | None
-
-
 def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, key: Key | None = None) -> Solution:
     """The minimiser of loss + penalty over all data; Newton's equations are solved with least norm.
 
-    "newton", damped: smooth and convex. "proximal": a penalty; FISTA (Beck & Teboulle 2009), then semismooth Newton on
-    its fixed point. "interior": a support vector machine, linear or by kernels, to a relative duality gap; "smo": one
+    "newton", damped: smooth and convex. "proximal": a penalty; FISTA (Beck & Teboulle 2009), for linear models on their
+    second-order model (Lee, Sun & Saunders 2014), then semismooth Newton on its fixed point. "interior": a support vector machine, linear or by kernels, to a relative duality gap; "smo": one
     by kernels, two weights at a time; None tries this, and the other where it has not arrived after 20 n moves.
     "lloyd", "svd" and "map": k-means from ten starts, principal components, t-SNE. "bfgs", or L-BFGS beyond a hundred
     parameters, polished by Newton: the rest, where a local minimum is all that is promised. None chooses among them.
@@ -87,7 +78,7 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, ke
             return own.solver(problem, method, tol, key)
         start, unravel = _flat(problem.init(key))
         chosen = _choose(problem, start.size, method)
-        f = _compile(problem, unravel, key)
+        f = objective(problem, unravel, key)
         if chosen == "newton":
             path = _newton(f, start, tol, convex=problem.facts.convex is True)
         elif chosen == "proximal":
@@ -95,7 +86,7 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, ke
         else:
             more = jax.random.split(key, STARTS if start.size <= FEW else 1)
             path = _bfgs(f, [start, *(_flat(problem.init(k))[0] for k in more[1:])], tol)
-        value, certificate = float(f.at(path.x)[0]), _residual(f, path.x)
+        value, certificate = vouched(problem, unravel(jnp.asarray(path.x)), key)
         enough = certificate <= tol * max(1.0, _residual(f, start))
         params = jax.tree.map(np.asarray, unravel(jnp.asarray(path.x)))
     status = "converged" if enough and path.settled and np.isfinite(value) else "failed"
@@ -115,66 +106,23 @@ def _choose(problem: Problem, size: int, method: str | None) -> str:
 
 def _flat(params: Params) -> tuple[np.ndarray, Callable[[Any], Params]]:
     """The parameters as one float64 vector, and the way back."""
-    flat, unravel = ravel_pytree(jax.tree.map(_double, params))
+    flat, unravel = ravel_pytree(jax.tree.map(double, params))
     return np.asarray(flat), unravel
 
 
-def _double(a: Any) -> Array:
-    """Real numbers in float64; integers, labels say, as they are."""
-    a = jnp.asarray(a)
-    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
-
-
-def _compile(problem: Problem, unravel: Callable[[Any], Params], key: Array) -> _Objective:
-    """The data enters as an argument: as a constant it would be folded, which takes longer than the solution."""
-    data = jax.tree.map(_double, problem.data)
-    loss = lambda x, data: problem.loss(unravel(x), data, key)
-    total = lambda x, data: problem.objective(unravel(x), data, key)
-    structured = isinstance(problem.structure, LinearModel)
-    at = jax.jit(lambda x, data: (total(x, data), jax.grad(loss)(x, data)))
-    hessian = jax.jit(_linear_hessian(problem.structure, unravel) if structured else jax.hessian(loss))
-    penalty = problem.penalty
-    prox = None if penalty is None else lambda x, step: ravel_pytree(penalty.prox(unravel(x), step))[0]
-    return _Objective(lambda x: at(x, data), lambda x: hessian(x, data), prox)
-
-
-def _numbers(f: _Objective, x: np.ndarray) -> tuple[float, np.ndarray]:
+def _numbers(f: Objective, x: np.ndarray) -> tuple[float, np.ndarray]:
     value, gradient = f.at(x)
     return float(value), np.asarray(gradient)
 
 
-def _linear_hessian(model: LinearModel, unravel: Callable[[Any], Params]) -> Callable[[Any, Any], Array]:
-    """∇²f = Σ Sᵢ ⊗ aᵢaᵢᵀ / n + l2 D, with aᵢ = (1, xᵢ) and Sᵢ the loss's Hessian in the scores of example i.
-
-    A few matrix products, where differentiating would take one pass for each parameter.
-    """
-
-    def hessian(x: Array, data: Any) -> Array:
-        params, (X, y) = unravel(x), data
-        scores = jnp.atleast_2d(linear.apply(params, X.T))
-        loss = lambda z, y: model.loss(z if params["w"].ndim == 2 else z[0], y)
-        S = jax.vmap(jax.hessian(loss), in_axes=(1, 0))(scores, y)
-        A = jnp.hstack([jnp.ones((len(X), 1)), X]) if model.fit_intercept else X
-        outer = jax.lax.map(lambda s: (A.T * s) @ A / len(A), S.reshape(len(X), -1).T)
-        classes, width = len(scores), A.shape[1]
-        H = outer.reshape(classes, classes, width, width).transpose(0, 2, 1, 3).reshape(classes * width, -1)
-        order = np.arange(classes * width).reshape(classes, width)
-        biases = order[:, : int(model.fit_intercept)].ravel()  # all of them come before the weights
-        order = np.concatenate([biases, order[:, int(model.fit_intercept) :].ravel()])
-        penalised = jnp.asarray(np.arange(len(order)) >= len(biases), x.dtype)
-        return H[np.ix_(order, order)] + model.l2 * jnp.diag(penalised)
-
-    return hessian
-
-
-def _residual(f: _Objective, x: np.ndarray) -> float:
-    """‖∇f‖, or how far one proximal step of length 1 moves: the certificate."""
+def _residual(f: Objective, x: np.ndarray) -> float:
+    """‖∇f‖, or how far one proximal step of length 1 moves."""
     _, gradient = _numbers(f, x)
-    move = gradient if f.prox is None else x - np.asarray(f.prox(jnp.asarray(x - gradient), 1.0))
+    move = gradient if f.prox is None else x - np.asarray(f.prox(x - gradient, 1.0))
     return float(np.linalg.norm(move))
 
 
-def _newton(f: _Objective, x: np.ndarray, tol: float, convex: bool, most: int = 200) -> _Path:
+def _newton(f: Objective, x: np.ndarray, tol: float, convex: bool, most: int = 200) -> _Path:
     """x ← x − t H⁺g with t halved until f falls enough, to a gradient of tol/1000 if rounding allows it.
 
     Settled: no curvature at the end is negative and, when the gradient first passes tol, it fell tenfold in one of the
@@ -206,7 +154,7 @@ def _nears(norms: list[float], lengths: list[float]) -> bool:
     return fell or (len(lengths) > 1 and lengths[-1] <= 0.9 * lengths[-2])
 
 
-def _no_negative_curvature(f: _Objective, x: np.ndarray) -> bool:
+def _no_negative_curvature(f: Objective, x: np.ndarray) -> bool:
     H = np.asarray(f.hessian(x))
     if not np.isfinite(H).all():
         return False
@@ -226,7 +174,7 @@ def _least_norm(H: np.ndarray, g: np.ndarray) -> np.ndarray:
 
 
 def _backtrack(
-    f: _Objective, x: np.ndarray, value: float, g: np.ndarray, step: np.ndarray
+    f: Objective, x: np.ndarray, value: float, g: np.ndarray, step: np.ndarray
 ) -> tuple[float, np.ndarray, float, np.ndarray, int]:
     """t = 1, ½, ¼, … until f(x + t·step) ≤ f(x) + 10⁻⁴ t ⟨g, step⟩; t = 0 where none will do.
 
@@ -244,7 +192,7 @@ def _backtrack(
     return 0.0, x, value, g, tried
 
 
-def _bfgs(f: _Objective, starts: list[np.ndarray], tol: float) -> _Path:
+def _bfgs(f: Objective, starts: list[np.ndarray], tol: float) -> _Path:
     """SciPy from every start; the lowest end is polished by Newton."""
     from scipy.optimize import minimize
 
@@ -260,15 +208,12 @@ def _bfgs(f: _Objective, starts: list[np.ndarray], tol: float) -> _Path:
     return _Path(polished.x, iterations + polished.iterations, evaluations + polished.evaluations, polished.settled)
 
 
-def _proximal(f: _Objective, x: np.ndarray, tol: float, L: Any, blocks: int = 100, length: int = 200) -> _Path:
-    """Blocks of FISTA until semismooth Newton takes hold of F(x) = x − prox(x − ∇f(x)/L, 1/L) = 0."""
+def _proximal(f: Objective, x: np.ndarray, tol: float, L: Any, blocks: int = 100) -> _Path:
+    """Descents until semismooth Newton takes hold of F(x) = x − prox(x − ∇f(x)/L, 1/L) = 0."""
     L = 1.0 if L is None or not float(L) > 0 else float(L)
-    block = jax.jit(lambda x, L: _fista(f, x, L, length))
-    fixed_point = jax.jit(lambda x, L: x - f.prox(x - f.at(x)[1] / L, 1 / L))
-    jacobian = jax.jit(jax.jacfwd(fixed_point))
-    value, iterations, evaluations = np.inf, 0, 0
+    value, iterations, evaluations, length = np.inf, 0, 0, f.functions.length
     for _ in range(blocks):
-        moved = np.asarray(block(x, L))
+        moved = np.asarray(f.descent(x, L))
         lower, _ = _numbers(f, moved)
         iterations, evaluations = iterations + length, evaluations + length + 1
         if not lower <= value + 16 * EPS * (1 + abs(value)):  # so L was no bound: shorter steps, from the same point
@@ -276,28 +221,14 @@ def _proximal(f: _Objective, x: np.ndarray, tol: float, L: Any, blocks: int = 10
             continue
         x, value = moved, lower
         for _ in range(50 if x.size <= DENSE else 0):
-            F, J = np.asarray(fixed_point(x, L)), np.asarray(jacobian(x, L))
+            F, J = np.asarray(f.fixed_point(x, L)), np.asarray(f.jacobian(x, L))
             tried = x - np.linalg.lstsq(J, F)[0]
             iterations, evaluations = iterations + 1, evaluations + 2
-            if not np.linalg.norm(fixed_point(tried, L)) <= np.linalg.norm(F) / 2:
+            if not np.linalg.norm(f.fixed_point(tried, L)) <= np.linalg.norm(F) / 2:
                 break
             x = tried
-        x = x - np.asarray(fixed_point(x, L))  # back into the domain of the penalty, with exact zeros
+        x = x - np.asarray(f.fixed_point(x, L))  # back into the domain of the penalty, with exact zeros
         value, _ = _numbers(f, x)
         if _residual(f, x) <= tol:
             break
     return _Path(x, iterations, evaluations, True)
-
-
-def _fista(f: _Objective, x: Array, L: Array, length: int) -> Array:
-    """y ← prox(z − ∇f(z)/L, 1/L), z ← y + momentum; restarted when that turns uphill (O'Donoghue & Candès 2015)."""
-
-    def step(carry: tuple, _: None) -> tuple[tuple, None]:
-        y, z, t = carry
-        y_new = f.prox(z - f.at(z)[1] / L, 1 / L)
-        uphill = jnp.vdot(z - y_new, y_new - y) > 0
-        t = jnp.where(uphill, 1.0, t)
-        t_new = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
-        return (y_new, y_new + jnp.where(uphill, 0.0, (t - 1) / t_new) * (y_new - y), t_new), None
-
-    return jax.lax.scan(step, (x, x, jnp.ones(())), length=length)[0][0]

@@ -1,0 +1,177 @@
+"""An objective as a solver sees it: value, slope, curvature and prox of one flat vector, in compiled functions."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from sandbox import regularizers
+from sandbox.models import linear
+from sandbox.problems.problem import Problem
+from sandbox.problems.supervised import LinearModel
+from sandbox.types import Array, Key, Params
+
+
+class Functions(NamedTuple):
+    """The loss f, compiled; all take the data last: as constants they would be folded, longer than a solution takes."""
+
+    length: int  # evaluations of the slope in a descent
+    at: Callable[..., tuple[Array, Array]]  # x → loss + penalty, ∇f
+    hessian: Callable[..., Array]  # x → ∇²f
+    prox: Callable[..., Array] | None = None  # x, step → prox of the penalty, where there is one
+    descent: Callable[..., Array] | None = None  # x, L → a point below x
+    fixed_point: Callable[..., Array] | None = None  # x, L → x − prox(x − ∇f/L, 1/L)
+    jacobian: Callable[..., Array] | None = None  # of the fixed point
+
+
+class Objective(NamedTuple):
+    """Functions and their data."""
+
+    functions: Functions
+    data: Any
+
+    def __getattr__(self, name: str) -> Any:
+        function: Any = getattr(self.functions, name)
+        return None if function is None else lambda *arguments: function(*arguments, self.data)
+
+
+def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> Objective:
+    """Linear models of one kind share their functions: another penalty, or a second solution, compiles nothing."""
+    model = problem.structure
+    if isinstance(model, LinearModel):
+        classes = (
+            jax.eval_shape(problem.init, key)["w"].shape[0] if jnp.issubdtype(model.y.dtype, jnp.integer) else None
+        )
+        functions = _linear(model.loss, model.fit_intercept, classes, problem.penalty is not None)
+        return Objective(functions, (double(model.X), double(model.y), double(model.l2), double(model.l1)))
+    penalty = problem.penalty
+    prox = None if penalty is None else lambda x, step, data: ravel_pytree(penalty.prox(unravel(x), step))[0]
+    functions = _functions(
+        lambda x, data: problem.loss(unravel(x), data, key),
+        lambda x, data: problem.objective(unravel(x), data, key),
+        None,
+        prox,
+    )
+    return Objective(functions, jax.tree.map(double, problem.data))
+
+
+def double(a: Any) -> Array:
+    """Real numbers in float64; integers, labels say, as they are."""
+    a = jnp.asarray(a)
+    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+
+def vouched(problem: Problem, params: Params, key: Key) -> tuple[float, float]:
+    """The value, and ‖∇f‖ or how far one proximal step of length 1 moves: from the problem, not from a solver."""
+    value, gradient = problem.objective(params, None, key), jax.grad(problem.loss)(params, problem.data, key)
+    if problem.penalty is not None:
+        stepped = problem.penalty.prox(jax.tree.map(lambda x, g: x - g, params, gradient), 1.0)
+        gradient = jax.tree.map(lambda x, z: x - z, params, stepped)
+    return float(value), float(jnp.linalg.norm(ravel_pytree(gradient)[0]))
+
+
+LENGTH = 200  # steps of FISTA at a time
+INNER = 2000  # of them, at most, on a model of a few variables
+
+
+def _functions(loss: Any, total: Any, hessian: Any, prox: Any) -> Functions:
+    gradient = jax.grad(loss)
+
+    def at(x: Array, data: Any) -> tuple[Array, Array]:
+        return total(x, data), gradient(x, data)
+
+    def fixed_point(x: Array, L: Array, data: Any) -> Array:
+        return x - prox(x - gradient(x, data) / L, 1 / L, data)
+
+    def first_order(x: Array, L: Array, data: Any) -> Array:
+        step = lambda z: prox(z - gradient(z, data) / L, 1 / L, data)
+        return fista(step, x, LENGTH)
+
+    def second_order(x: Array, L: Array, data: Any) -> Array:
+        """argmin of f's second-order model + penalty, then back until the sum falls (Lee, Sun & Saunders 2014)."""
+        g, H = gradient(x, data), hessian(x, data)
+        l = jnp.minimum(L, jnp.max(jnp.sum(jnp.abs(H), 1)))  # no curvature of the model is above either
+        step = lambda z: prox(z - (g + H @ (z - x)) / l, 1 / l, data)
+        direction, before = fista(step, x, INNER) - x, total(x, data)
+        higher = lambda t: (total(x + t * direction, data) > before) & (t > 1e-10)
+        t = jax.lax.while_loop(higher, lambda t: t / 2, jnp.ones(()))
+        return x + jnp.where(t > 1e-10, t, 0) * direction
+
+    curvature = jax.hessian(loss) if hessian is None else hessian
+
+    def jacobian(x: Array, L: Array, data: Any) -> Array:
+        """I − D (I − ∇²f/L), D the derivative of the prox, at x − ∇f/L."""
+        if hessian is None:
+            return jax.jacfwd(fixed_point)(x, L, data)
+        D = jax.jacfwd(lambda z: prox(z, 1 / L, data))(x - gradient(x, data) / L)
+        identity = jnp.eye(x.size, dtype=x.dtype)
+        return identity - D @ (identity - curvature(x, data) / L)
+
+    descent = first_order if hessian is None else second_order
+    proximal = (prox, descent, fixed_point, jacobian) if prox else ()
+    return Functions(LENGTH if hessian is None else 1, *map(jax.jit, (at, curvature, *proximal)))
+
+
+def fista(step: Callable[[Array], Array], x: Array, most: int) -> Array:
+    """y ← step(z), z ← y + momentum, until y stands still; restarted where that turns uphill.
+
+    Beck & Teboulle (2009), with the restarts of O'Donoghue & Candès (2015); `step` is a proximal gradient step.
+    """
+
+    def body(carry: tuple) -> tuple:
+        k, y, z, t, _ = carry
+        y_new = step(z)
+        uphill = jnp.vdot(z - y_new, y_new - y) > 0
+        t = jnp.where(uphill, 1.0, t)
+        t_new = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
+        z_new = y_new + jnp.where(uphill, 0.0, (t - 1) / t_new) * (y_new - y)
+        return k + 1, y_new, z_new, t_new, jnp.max(jnp.abs(y_new - z))
+
+    moves = lambda carry: (carry[0] < most) & (carry[-1] > 1e-14 * (1 + jnp.max(jnp.abs(carry[1]))))
+    return jax.lax.while_loop(moves, body, (0, x, x, jnp.ones(()), jnp.asarray(jnp.inf)))[1]
+
+
+@cache
+def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None, penalised: bool) -> Functions:
+    """mean loss(w·x + b, y) + (l2/2) ‖w‖² + l1 ‖w‖₁ of x = (b, w), with the data (X, y, l2, l1)."""
+    outputs = classes or 1
+    biases = outputs if fit_intercept else 0
+
+    def unravel(x: Array) -> Params:
+        w = x[biases:] if classes is None else x[biases:].reshape(classes, -1)
+        return {"w": w} | ({"b": x[0] if classes is None else x[:biases]} if fit_intercept else {})
+
+    def smooth(x: Array, data: Any) -> Array:
+        X, y, l2, _ = data
+        scores = linear.apply(unravel(x), X.T)
+        return jnp.mean(jax.vmap(loss, in_axes=(-1, 0))(scores, y)) + l2 / 2 * jnp.sum(x[biases:] ** 2)
+
+    def total(x: Array, data: Any) -> Array:
+        return smooth(x, data) + data[3] * jnp.sum(jnp.abs(x[biases:]))
+
+    def hessian(x: Array, data: Any) -> Array:
+        """Σ Sᵢ ⊗ aᵢaᵢᵀ / n + l2 D, with aᵢ = (1, xᵢ) and Sᵢ the loss's Hessian in the scores of example i.
+
+        A few matrix products, where differentiating would take one pass for each parameter.
+        """
+        X, y, l2, _ = data
+        scores = jnp.atleast_2d(linear.apply(unravel(x), X.T))
+        one = lambda z, y: loss(z if classes else z[0], y)
+        S = jax.vmap(jax.hessian(one), in_axes=(1, 0))(scores, y)
+        A = jnp.hstack([jnp.ones((len(X), 1)), X]) if fit_intercept else X
+        outer = jax.lax.map(lambda s: (A.T * s) @ A / len(A), S.reshape(len(X), -1).T)
+        width = A.shape[1]
+        H = outer.reshape(outputs, outputs, width, width).transpose(0, 2, 1, 3).reshape(outputs * width, -1)
+        order = np.arange(outputs * width).reshape(outputs, width)
+        first = int(fit_intercept)
+        order = np.concatenate([order[:, :first].ravel(), order[:, first:].ravel()])  # all biases before the weights
+        return H[np.ix_(order, order)] + l2 * jnp.diag(jnp.asarray(np.arange(len(order)) >= biases, x.dtype))
+
+    def prox(x: Array, step: Array, data: Any) -> Array:
+        return jnp.concatenate([x[:biases], regularizers.soft_threshold(x[biases:], step * data[3])])
+
+    return _functions(smooth, total, hessian, prox if penalised else None)
