@@ -1,5 +1,6 @@
 """Arrays come in: real sets, designs with known truth, and minibatches."""
 
+from sandbox.data import text
 from sandbox.data.batches import cyclic, epochs, with_replacement
 from sandbox.data.bundled import Split, load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sandbox.data.files import DataError, Labelled, read_csv, read_idx, read_libsvm, read_npz
@@ -35,5 +36,6 @@ __all__ = [
     "read_npz",
     "separable_classes",
     "sparse_regression",
+    "text",
     "with_replacement",
 ]
