@@ -55,10 +55,11 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, ke
     """The minimiser of loss + penalty over all data; Newton's equations are solved with least norm.
 
     "newton", damped: smooth and convex. "proximal": a penalty; FISTA (Beck & Teboulle 2009), for linear models on their
-    second-order model (Lee, Sun & Saunders 2014), then semismooth Newton on its fixed point. "interior": a support vector machine, linear or by kernels, to a relative duality gap; "smo": one
-    by kernels, two weights at a time; None tries this, and the other where it has not arrived after 20 n moves.
-    "lloyd", "svd" and "map": k-means from ten starts, principal components, t-SNE. "bfgs", or L-BFGS beyond a hundred
-    parameters, polished by Newton: the rest, where a local minimum is all that is promised. None chooses among them.
+    second-order model (Lee, Sun & Saunders 2014), then semismooth Newton on its fixed point. "interior": a support
+    vector machine, linear or by kernels, to a relative duality gap; "smo": one by kernels, two weights at a time; None
+    tries this, and the other where it has not arrived after 20 n moves. "lloyd", "svd" and "map": k-means from ten
+    starts, principal components, t-SNE. "bfgs", or L-BFGS beyond a hundred parameters, polished by Newton: the rest,
+    where a local minimum is all that is promised. None chooses among them.
     `key` draws the starts, where there is more than one minimum.
 
     Converged means that the certificate, recomputed from the problem, is at most tol (tol times its value at the start
