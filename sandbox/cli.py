@@ -1,6 +1,7 @@
 """The command line: thin arguments over the functions of the library."""
 
 import ast
+import functools
 import os
 import sys
 from pathlib import Path
@@ -312,7 +313,10 @@ def reproduce(
     from sandbox import reproduction
 
     with start(False):
-        failed = reproduction.reproduce(experiments_folder(), experiments or [], fast, print_)
+        processes = min(2, len(os.sched_getaffinity(0)))
+        failed = reproduction.reproduce(
+            experiments_folder(), experiments or [], fast, print_, processes, functools.partial(start, False)
+        )
     if failed:
         raise typer.Exit(1)
 

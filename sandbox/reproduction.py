@@ -1,11 +1,15 @@
 """Reproduce: run the experiments, keep what they computed, and tell what they found."""
 
+import contextlib
 import inspect
+import io
+import multiprocessing
 import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +62,22 @@ def about(docstring: str) -> dict[str, str]:
     return {"title": title.rstrip("."), **{name.lower(): text for name, text in texts.items() if name}}
 
 
-def reproduce(folder: Path, names: Iterable[str], fast: bool, tell: Callable[[Any], None]) -> int:
+def _nothing() -> None:
+    """No preparation."""
+
+
+def reproduce(
+    folder: Path,
+    names: Iterable[str],
+    fast: bool,
+    tell: Callable[[Any], None],
+    processes: int = 1,
+    prepare: Callable[[], Any] = _nothing,
+) -> int:
     """Run experiments by name, all where none is given; write their results and the page. Returns how many claims fail.
 
-    `tell` gets every line and table, as it comes.
+    `tell` gets every line and table, as it comes. With more processes, some experiments run at a time: most of their
+    time is spent in one thread, which compiles or draws. `prepare`, which can be sent to them, is called there first.
     """
     from sandbox import report
     from sandbox.lookup import nearest
@@ -71,23 +87,56 @@ def reproduce(folder: Path, names: Iterable[str], fast: bool, tell: Callable[[An
     for name in chosen:
         if name not in known:
             raise ValueError(f"no experiment is called '{name}'{nearest(name, known)}; there are {', '.join(known)}")
-    sys.path.insert(0, str(folder.parent))
+    processes = min(processes, len(chosen))
+    if processes < 2:
+        pool: Any = contextlib.nullcontext()
+        done = (_experiment(known[name], fast) for name in chosen)
+    else:
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), prepare)
+        tell(f"{len(chosen)} experiments, {processes} at a time …")
+        done = (each.result() for each in [pool.submit(_quietly, known[name], fast) for name in chosen])
     failed = total = 0
-    for name in chosen:
-        began = time.perf_counter()
-        module = import_module(f"{folder.name}.{name}")
-        text = about(module.__doc__ or "")
-        tell(f"{name}: {text['title']} …")
-        found: Findings = module.main(fast)
-        place = results(known[name], fast)
-        report.write(place, figures=found.figures, claims=found.claims, summary=found.summary, about=text)
-        tell(report.claims_table(found.claims, title=text["title"]))
-        tell(f"  {_reused(found.sweeps)}{time.perf_counter() - began:.1f} s, in {_short(place)}")
-        failed += sum(not claim.holds for claim in found.claims)
-        total += len(found.claims)
-    page = report.page(place.parent)
+    with pool:
+        for name in chosen:
+            if processes < 2:
+                tell(f"{name} …")
+            verdict = next(done)
+            tell(report.claims_table(verdict.claims, title=verdict.title))
+            tell(verdict.line)
+            failed += sum(not claim.holds for claim in verdict.claims)
+            total += len(verdict.claims)
+    page = report.page(results(known[name], fast).parent)
     tell(f"{total - failed} of {total} claims hold; {_short(page)} shows every figure and verdict")
     return failed
+
+
+class _Verdict(NamedTuple):
+    title: str
+    claims: list[Claim]
+    line: str
+
+
+def _experiment(script: Path, fast: bool) -> _Verdict:
+    """Run one, and write its results."""
+    from sandbox import report
+
+    folder = script.parent
+    sys.path.insert(0, str(folder.parent))
+    began = time.perf_counter()
+    module = import_module(f"{folder.name}.{script.stem}")
+    text = about(module.__doc__ or "")
+    found: Findings = module.main(fast)
+    place = results(script, fast)
+    report.write(place, figures=found.figures, claims=found.claims, summary=found.summary, about=text)
+    line = f"  {_reused(found.sweeps)}{time.perf_counter() - began:.1f} s, in {_short(place)}"
+    return _Verdict(text["title"], found.claims, line)
+
+
+def _quietly(script: Path, fast: bool) -> _Verdict:
+    """What it says on the way, two bars over each other, comes at its end."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        verdict = _experiment(script, fast)
+    return verdict._replace(line=verdict.line + f"\n{said.getvalue()}".rstrip())
 
 
 def keep_validation(rows: Sequence[Any], folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """An objective as a solver sees it: value, slope, curvature and prox of one flat vector, in compiled functions."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -67,11 +67,23 @@ def double(a: Any) -> Array:
 
 def vouched(problem: Problem, params: Params, key: Key) -> tuple[float, float]:
     """The value, and ‖∇f‖ or how far one proximal step of length 1 moves: from the problem, not from a solver."""
-    value, gradient = problem.objective(params, None, key), jax.grad(problem.loss)(params, problem.data, key)
-    if problem.penalty is not None:
-        stepped = problem.penalty.prox(jax.tree.map(lambda x, g: x - g, params, gradient), 1.0)
-        gradient = jax.tree.map(lambda x, z: x - z, params, stepped)
-    return float(value), float(jnp.linalg.norm(ravel_pytree(gradient)[0]))
+    value, length = _judge(problem)(params, jax.tree.map(double, problem.data), key)
+    return float(value), float(length)
+
+
+@lru_cache(maxsize=8)
+def _judge(problem: Problem) -> Callable[..., tuple[Array, Array]]:
+    """Kept, so that a problem that is solved again needs no compiling."""
+
+    @jax.jit
+    def judge(params: Params, data: Any, key: Key) -> tuple[Array, Array]:
+        value, gradient = problem.objective(params, data, key), jax.grad(problem.loss)(params, data, key)
+        if problem.penalty is not None:
+            stepped = problem.penalty.prox(jax.tree.map(lambda x, g: x - g, params, gradient), 1.0)
+            gradient = jax.tree.map(lambda x, z: x - z, params, stepped)
+        return jnp.asarray(value), jnp.linalg.norm(ravel_pytree(gradient)[0])
+
+    return judge
 
 
 LENGTH = 200  # steps of FISTA at a time
