@@ -7,6 +7,7 @@ killed. All of it takes an hour on two cores; each part has a table of its own.
     python experiments/acceptance.py speeds fresh_clones   these
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -109,6 +110,12 @@ def rivals() -> Iterator[Line]:
     yield from written("rivals", lambda row: (f"{row['what']}: {row['against']}", row["ratio"]))
 
 
+def solutions() -> Iterator[Line]:
+    """Certified optima in time, on the sets in $SANDBOX_DATA, or on data like them."""
+    folder = os.environ.get("SANDBOX_DATA", "")
+    yield from written("solve", lambda row: (row["what"], row["measured"]), folder)
+
+
 def scaling() -> Iterator[Line]:
     """Two processes beside two devices of one."""
     command = "python experiments/scaling.py"
@@ -120,13 +127,13 @@ def scaling() -> Iterator[Line]:
     )
 
 
-def written(name: str, told: Callable[[dict[str, str]], tuple[str, str]]) -> Iterator[Line]:
+def written(name: str, told: Callable[[dict[str, str]], tuple[str, str]], folder: str = "") -> Iterator[Line]:
     """The table that a benchmark writes, a line for each of its rows."""
     import csv
 
     command, file = f"experiments/speed.py {name}", ROOT / "results" / "speed" / f"{name}.csv"
     file.unlink(missing_ok=True)
-    code, text, _ = shell(f"{sys.executable} {command}")
+    code, text, _ = shell(f"{sys.executable} {command} {folder}")
     if code != 0:
         yield Line(name, f"python {command}", "exit 0", text.strip().splitlines()[-1], False)
         return
@@ -277,7 +284,21 @@ def tests() -> Iterator[Line]:
 
 PARTS: dict[str, Callable[[], Iterator[Line]]] = {
     part.__name__: part
-    for part in (speeds, engine, limits, rivals, scaling, deviations, parity, suite, steps, pages, tests, fresh_clones)
+    for part in (
+        speeds,
+        engine,
+        limits,
+        rivals,
+        solutions,
+        scaling,
+        deviations,
+        parity,
+        suite,
+        steps,
+        pages,
+        tests,
+        fresh_clones,
+    )
 }
 
 

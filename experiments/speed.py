@@ -8,6 +8,7 @@ of the rounds' ratios with its range.
     python experiments/speed.py engine               sweeping beside what the machine can do
     python experiments/speed.py limits               plans, memory, stores, a million lanes
     python experiments/speed.py rivals               the same trials by Optuna, Ray Tune and PyTorch
+    python experiments/speed.py solve [FOLDER]       certified optima, beside scikit-learn
     python experiments/speed.py optimizers [NAME]…   every optimizer beside Optax's, or these
 """
 
@@ -248,6 +249,10 @@ if __name__ == "__main__":
         import speed_rivals
 
         speed_rivals.main()
+    elif sys.argv[1:2] == ["solve"]:
+        import speed_solve
+
+        speed_solve.main(sys.argv[2:])
     elif sys.argv[1:2] == ["optimizers"]:
         import speed_optimizers
 
