@@ -9,6 +9,7 @@ import pytest
 
 from sandbox import problems, regularizers, theory
 from sandbox.problems import Facts, Problem
+from sandbox.problems.dual import KernelMachine
 from sandbox.theory import convexity
 
 KEY = jax.random.key(0)
@@ -26,6 +27,8 @@ def small(name):
     """A bare problem, with few examples where there are any and few units where it is a network."""
     sizes = {"diabetes_mlp": ((4,),), "digits_mlp": ((4,),), "digits_cnn": ((2,),)}
     problem = getattr(problems, name)(*sizes.get(name, ()))
+    if isinstance(problem.structure, KernelMachine):  # whose rows together are convex, not some of them
+        return problems.kernel_svm(problem.structure.X[:40], problem.structure.y[:40], 1.0)
     return replace(problem, data=jax.tree.map(lambda leaf: leaf[:40], problem.data))
 
 
@@ -33,7 +36,7 @@ def small(name):
 def test_every_bare_problem_is_what_its_facts_say(name):
     problem = small(name)
     found = theory.check_convexity(problem, key=KEY, chords=200, points=8)
-    assert found.chords > 100
+    assert found.chords > (100 if problem.penalty is None else 30)  # a penalty may leave a thin set to look at
     assert found.points == 8
     assert problem.facts.convex in (None, found.convex), found.reason
     assert (found.counterexample is None) == found.convex

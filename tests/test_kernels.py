@@ -147,8 +147,8 @@ def test_rows_of_the_matrix_are_unbiased(x64):
     np.testing.assert_allclose(mean, expected, rtol=1e-10)
 
 
-@settings(deadline=None)
-@given(st.integers(2, 40), st.floats(0.1, 100), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from([2, 3, 40]), st.floats(0.1, 100), st.integers(0, 10_000))
 def test_the_projection_is_the_nearest_feasible_point(n, upper, seed):
     """x − p is normal to the set at p: ⟨x − p, z − p⟩ ≤ 0 for every feasible z (Hiriart-Urruty & Lemaréchal 1993)."""
     rng = np.random.default_rng(seed)
@@ -158,9 +158,8 @@ def test_the_projection_is_the_nearest_feasible_point(n, upper, seed):
         feasible = regularizers.balanced_box(y, upper)
         p = feasible.prox(jnp.asarray(x), 1.0)
         assert float(feasible(p)) == 0
-        for _ in range(20):
-            z = feasible.prox(jnp.asarray(rng.normal(size=n) * upper), 1.0)
-            assert float((x - p) @ (z - p)) <= 1e-9 * (1 + np.abs(x).max()) * upper * n
+        others = jax.vmap(lambda z: feasible.prox(z, 1.0))(jnp.asarray(rng.normal(size=(20, n)) * upper))
+        assert float(jnp.max((others - p) @ (x - p))) <= 1e-9 * (1 + np.abs(x).max()) * upper * n
 
 
 def test_what_is_no_machine_is_refused():

@@ -79,6 +79,15 @@ def test_lanes_that_differ_in_rate_see_the_same_batches_and_start(key):
     np.testing.assert_array_equal(both[0].trace["start"][0], both[1].trace["start"][0])
 
 
+def test_full_loss_of_the_full_batch_costs_nothing(key):
+    problem = problems.breast_cancer_logistic()
+    train = lambda record: run(problem, optimizers.sgd(0.1), steps=3, key=key, record=record)
+    products = [str(jax.make_jaxpr(lambda: train(r))()).count("dot_general") for r in (full_loss, None)]  # noqa: B023
+    assert products[0] == products[1]
+    ours, theirs = train(full_loss), train(lambda info: {"loss": info.problem.objective(info.params)})
+    np.testing.assert_allclose(ours.trace["loss"], theirs.trace["loss"], rtol=1e-6)
+
+
 def test_full_loss_is_the_objective_on_all_data(x64, key):
     problem = noisy_line()
     result = run(problem, optimizers.sgd(0.1), steps=3, key=key, batch_size=4, record=full_loss)
