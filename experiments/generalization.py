@@ -16,9 +16,6 @@ times what ridge does, which is the factor of small steps and 0.001 for those ta
 of the best ridge. All weights of the lasso vanish within 0.1 % of max|Xᵀy|/n, the grid of strengths.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,49 +24,27 @@ from sandbox import optimizers, problems
 from sandbox.data import k_fold
 from sandbox.engine import run
 from sandbox.problems import Problem
-from sandbox.report import Claim
-from sandbox.report.plots import COLOURS, GREY, MARKERS, style
-from sandbox.reproduction import Findings, kept
+from sandbox.report import Claim, same, within
+from sandbox.report.plots import COLOURS, DASHED, GREY, MARKERS, style
+from sandbox.reproduction import Findings, Part, findings, kept
 
-FEW = 4  # standard errors
 NOISE = 0.5  # σ of the labels
 STRENGTHS = np.geomspace(0.01, 10, 13)  # of ridge
 DROPPED = 0.4  # the share of inputs
 EXAMPLES, FEATURES, FOLDS = 40, 5, 5
 COUNTS = np.array([12, 16, 24, 40, 80, 160])  # examples of the learning curves
-DASHED = {"color": "k", "ls": (0, (4, 3)), "lw": 1}
-
-
-class Part(NamedTuple):
-    """Its claims, its panel, and the sweeps that it rests on."""
-
-    claims: list[Claim]
-    draw: Callable[[Any], None] | None = None
-    sweeps: tuple[Any, ...] = ()
 
 
 def main(fast: bool) -> Findings:
     """One choice after the other, in double precision."""
     with jax.enable_x64(True):
         parts = [stopping(), dropout(), normalised(), sparse(), folds(fast), learning(fast), decomposition(fast)]
-    claims = [claim for part in parts for claim in part.claims]
-    return Findings(figures(parts), claims, [ds for part in parts for ds in part.sweeps])
+    return findings(figures(parts), parts)
 
 
 def normal(*shape: int, seed: int) -> np.ndarray:
     """Inputs, weights or noise."""
     return np.random.default_rng(seed).normal(size=shape)
-
-
-def same(name: str, apart, source: str, tolerance: float = 1e-12) -> Claim:
-    """Two sides that ought to be one, by their largest difference."""
-    return Claim(name, np.abs(apart).max(), 0, "≈", tolerance, source)
-
-
-def within(name: str, source: str, *sides) -> Claim:
-    """Means over samples, the first axis, beside their laws; of all, the most standard errors."""
-    far = [(s.mean(0) - law) / s.std(0, ddof=1) * np.sqrt(len(s)) for s, law in sides]
-    return Claim(f"{name}, standard errors off, most", max(np.abs(f).max() for f in far), FEW, "≤", 0, source)
 
 
 def stopping(n: int = 60, d: int = 30, steps: int = 20_000, every: int = 20) -> Part:

@@ -33,7 +33,7 @@ from sandbox.engine import run
 from sandbox.models import alexnet, convolution, transformer
 from sandbox.problems.examples import Examples
 from sandbox.report import Claim
-from sandbox.report.plots import COLOURS, GREY, style
+from sandbox.report.plots import COLOURS, DASHED, GREY, style
 from sandbox.reproduction import Findings
 
 LETTERS, LENGTH = "abcdefgh", 60_000  # of the texts to learn from
@@ -46,7 +46,6 @@ SIGNALS, WIDTHS = (8, 13), (1, 2, 5)  # N and K of convolutions
 SOBEL = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4  # the slope of a picture to the right
 K = len(LETTERS)
 MODEL = transformer.Transformer(K, CONTEXT)
-DASHED = {"color": "k", "ls": (0, (4, 3)), "lw": 1}
 
 
 def main(fast: bool) -> Findings:

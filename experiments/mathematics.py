@@ -14,6 +14,7 @@ multipliers are prices, and what does not bind is free (Lagrange 1788; Karush 19
 Found: All of it, to 2e-13 or better, prices to 4e-12 by difference quotients; the checker finds a chord below a curve.
 """
 
+from functools import partial
 from itertools import combinations
 
 import jax
@@ -24,11 +25,12 @@ from sandbox import losses, optimizers, problems, theory
 from sandbox.data import load_breast_cancer, load_diabetes
 from sandbox.engine import run, solve
 from sandbox.problems import Facts, Problem
-from sandbox.report import Claim
+from sandbox.report import Claim, same
 from sandbox.report.plots import COLOURS, GREY, style
 from sandbox.reproduction import Findings
 
 EXACT = 1e-10  # both sides are computed in double precision
+exact = partial(same, tolerance=EXACT)
 POWERS = (1.0, 1.5, 2.0, 3.0, np.inf)
 CURVES = {  # in JAX and in NumPy
     "log(eˣ + e⁻²ˣ)": (lambda x: jnp.logaddexp(x, -2 * x), lambda x: np.logaddexp(x, -2 * x)),
@@ -49,11 +51,6 @@ def main(fast: bool) -> Findings:
             *posterior["claims"], *information(), *entropies(), *equality(), *walls["claims"],
         ]  # fmt: skip
     return Findings(figures(chords, posterior, walls), claims)
-
-
-def exact(name: str, apart, source: str, tolerance: float = EXACT) -> Claim:
-    """Two sides that ought to be one: their difference, or the largest of several."""
-    return Claim(name, float(np.max(np.abs(apart))), 0.0, "≈", tolerance, source)
 
 
 def components(k: int = 3) -> list[Claim]:
@@ -112,10 +109,10 @@ def norms(dim: int = 4) -> list[Claim]:
     tight = [product(np.sign(x) * np.abs(x) ** (p - 1), p) - 1 for p in POWERS[1:-1]]
     return [
         Claim("norms: least ‖x‖p / ‖x‖q for p < q", nested, 1, "≈", 1e-12, "nested balls"),
-        exact("norms: largest ‖x‖p / ‖x‖q / d^(1/p − 1/q) − 1", widest, "power means", 1e-12),
+        exact("norms: largest ‖x‖p / ‖x‖q / d^(1/p − 1/q) − 1", widest, "power means", tolerance=1e-12),
         Claim("norms: largest ‖x + y‖ / (‖x‖ + ‖y‖)", triangle, 1, "≤", 1e-12, "Minkowski 1896"),
         Claim("norms: largest ⟨x, y⟩ / ‖x‖p ‖y‖q", holder, 1, "≤", 1e-12, "Hölder 1889"),
-        exact("norms: the same where |yᵢ| = |xᵢ|^(p−1), less 1", tight, "Hölder, with equality", 1e-12),
+        exact("norms: the same where |yᵢ| = |xᵢ|^(p−1), less 1", tight, "Hölder, with equality", tolerance=1e-12),
     ]
 
 
@@ -314,7 +311,12 @@ def inequality() -> dict:
         exact("walls: prices, from −∇f, beside the dual's", prices - expected, "Kuhn & Tucker 1951"),
         exact("walls: price · slack", prices * slack, "complementary slackness, Karush 1939"),
         Claim("walls: least price and slack", min(prices.min(), slack.min()), 0, "≥", EXACT, "Kuhn & Tucker 1951"),
-        exact("walls: price beside −d f*/d limit, by differences", prices[:, 0] + slopes, "envelope theorem", 1e-9),
+        exact(
+            "walls: price beside −d f*/d limit, by differences",
+            prices[:, 0] + slopes,
+            "envelope theorem",
+            tolerance=1e-9,
+        ),
         exact("walls: price beyond the free minimum", prices[free, 0], "free where it is not touched"),
         Claim("walls: least price before it", prices[~free, 0].min(), 0.01, "≥", 0, "dear where it is touched"),
     ]

@@ -27,7 +27,7 @@ from sandbox import landscape, optimizers, problems
 from sandbox.engine import run, solve
 from sandbox.models import mlp
 from sandbox.report import Claim, relative
-from sandbox.report.plots import COLOURS, GREY, network, style
+from sandbox.report.plots import COLOURS, DASHED, GREY, network, style
 from sandbox.reproduction import Findings
 
 WIDTH, DEPTH, SEEDS, BOUNDED = 128, 20, 32, 2  # of the deep networks; only a few meet the bound, which takes long
@@ -35,7 +35,6 @@ WIDTHS = (4, 8, 16, 32, 64, 128)  # of the hidden layer that is set by hand
 SIZES = (1, 8, 64, 512)  # inputs or outputs of a Jacobian
 XOR = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]]), np.array([0.0, 1, 1, 0])
 HIDDEN, SEEDED = (4, 4, 4, 4), 4  # of the networks that learn it
-DASHED = {"color": "k", "ls": (0, (4, 3)), "lw": 1}
 
 sigmoid = lambda z: (1 + np.tanh(z / 2)) / 2
 gate = lambda z: sigmoid(np.sqrt(8 / np.pi) * (z + 0.044715 * z**3))

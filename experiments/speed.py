@@ -15,7 +15,8 @@ of the rounds' ratios with its range.
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -218,13 +219,27 @@ def row(what: str, rival: str, ours: np.ndarray, theirs: np.ndarray, records: st
 def main() -> list[dict[str, Any]]:
     """Measure everything, write results/speed/summary.csv and the README's table."""
     sandbox.use_all_cores()
-    rows = [*imports(), *rosenbrock(), *digits()]
-    (ROOT / "results" / "speed").mkdir(parents=True, exist_ok=True)
-    report.write_csv(ROOT / "results" / "speed" / "summary.csv", rows)
-    table = report.markdown(rows)
-    print(table)
-    quote("speed", table)
+    rows = keep("summary", chain(imports(), rosenbrock(), digits()))
+    quote("speed", report.markdown(rows))
     return rows
+
+
+def keep(name: str, measured: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tell each row as it comes; all of them are results/speed/NAME.csv."""
+    rows = []
+    for each in measured:
+        print(each, flush=True)
+        rows.append(each)
+    folder = ROOT / "results" / "speed"
+    folder.mkdir(parents=True, exist_ok=True)
+    report.write_csv(folder / f"{name}.csv", rows)
+    print(report.markdown(rows))
+    return rows
+
+
+def line(what: str, measured: str, wanted: str, holds: Any) -> dict[str, Any]:
+    """A row that is told with what is wanted of it."""
+    return {"what": what, "measured": measured, "wanted": wanted, "holds": bool(holds)}
 
 
 def quote(mark: str, table: str) -> None:

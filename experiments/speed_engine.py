@@ -8,23 +8,22 @@ norm of every step, the final objective, status and diverged_at, unless a row sa
 """
 
 from collections.abc import Callable
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from speed import BATCH, RATES, ROSENBROCK_RATES, ROSENBROCK_STEPS, STEPS, interleaved, python_loop
+from speed import BATCH, RATES, ROSENBROCK_RATES, ROSENBROCK_STEPS, STEPS, interleaved, keep, python_loop
 
 import sandbox
-from sandbox import losses, optimizers, problems, report, tree
+from sandbox import losses, optimizers, problems, tree
 from sandbox.engine import run
 from sandbox.engine.lanes import Plan
 from sandbox.sweeps import log, sweep
 
 benchmark = True
-ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
 FLOP = 20_224  # of the digits network 64-64-10, for each example and step
 SIDE = 2048  # of the matrices
@@ -217,9 +216,4 @@ def fractal() -> list[dict[str, Any]]:
 def main() -> list[dict[str, Any]]:
     """Measure everything, write results/speed/engine.csv."""
     sandbox.use_all_cores()
-    rows = [*perceptron(), *convolutional(), *valley(), *fractal()]
-    (ROOT / "results" / "speed").mkdir(parents=True, exist_ok=True)
-    report.write_csv(ROOT / "results" / "speed" / "engine.csv", rows)
-    table = report.markdown(rows)
-    print(table)
-    return rows
+    return keep("engine", chain(perceptron(), convolutional(), valley(), fractal()))

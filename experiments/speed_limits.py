@@ -19,16 +19,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from speed import BATCH, RATES, ROSENBROCK_RATES, ROSENBROCK_STEPS, STEPS, interleaved
+from speed import BATCH, RATES, ROSENBROCK_RATES, ROSENBROCK_STEPS, STEPS, interleaved, keep, line
 
 import sandbox
-from sandbox import optimizers, problems, report
+from sandbox import optimizers, problems
 from sandbox.engine import rehearsal, run
 from sandbox.engine.lanes import Plan
 from sandbox.sweeps import grid, log, sweep
 
 benchmark = True
-ROOT = Path(__file__).resolve().parent.parent
 TRAIN = Callable[[Any], Any]
 
 PEAK = """
@@ -44,10 +43,6 @@ ds = sweep(train, learning_rate=log(1e-4, 1.0, 100_000), memory="2GB")
 assert (ds.status.values >= 0).all()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 """
-
-
-def row(what: str, measured: str, wanted: str, holds: bool) -> dict[str, Any]:
-    return {"what": what, "measured": measured, "wanted": wanted, "holds": holds}
 
 
 def workloads() -> dict[str, tuple[TRAIN, int]]:
@@ -111,7 +106,7 @@ def plans() -> Iterator[dict[str, Any]]:
         best = min(median, key=median.__getitem__)
         ratio = {f"{width} on {devices}": median[width, devices] / median[best] for width, devices in median}
         mine, found, guessed = (f"{width} on {devices}" for width, devices in (own, best, guess))
-        yield row(
+        yield line(
             f"plan of {name}: time / best of {len(shapes)} plans",
             f"{ratio[mine]:.3g} ({mine}; best {found}; without rehearsal {ratio[guessed]:.3g})",
             "≤ 1.15",
@@ -145,7 +140,7 @@ def tuning() -> Iterator[dict[str, Any]]:
     width, devices = plan_in(ds)
     found = "rehearsed" if "rehearsed" in ds.attrs["plan"] else "not rehearsed"
     measured = f"{spent[0]:.2f} s of {whole:.0f} s: {part:.3f}; {width} on {devices}, {found}"
-    yield row(
+    yield line(
         "finding the plan of a sweep of the digits MLP", measured, "≤ 0.10", part <= 0.10 and found == "rehearsed"
     )
 
@@ -155,7 +150,7 @@ def memory() -> Iterator[dict[str, Any]]:
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True)
     peak = float(done.stdout) if done.returncode == 0 else np.inf
     measured = f"{peak:.2f} GB" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
-    yield row("peak of 100,000 lanes of the digits MLP with memory='2GB'", measured, "≤ 2.2 GB", peak <= 2.2)
+    yield line("peak of 100,000 lanes of the digits MLP with memory='2GB'", measured, "≤ 2.2 GB", peak <= 2.2)
 
 
 def million() -> Iterator[dict[str, Any]]:
@@ -168,7 +163,7 @@ def million() -> Iterator[dict[str, Any]]:
     times = interleaved(5, few=lambda: sweep(train, learning_rate=few), many=lambda: sweep(train, learning_rate=many))
     ratio = times["many"] / 100 / times["few"]
     measured = f"{np.median(ratio):.3g} ({ratio.min():.3g} … {ratio.max():.3g})"
-    yield row("time a lane, 1,000,000 / 10,000 of Rosenbrock × 100 steps", measured, "≤ 1.10", np.median(ratio) <= 1.1)
+    yield line("time a lane, 1,000,000 / 10,000 of Rosenbrock × 100 steps", measured, "≤ 1.10", np.median(ratio) <= 1.1)
 
 
 def store() -> Iterator[dict[str, Any]]:
@@ -187,18 +182,10 @@ def store() -> Iterator[dict[str, Any]]:
         )
     extra = times["kept"] / times["without"] - 1
     measured = f"{np.median(extra):.3f} of {np.median(times['without']):.1f} s ({extra.min():.3f} … {extra.max():.3f})"
-    yield row("extra time with a store", measured, "≤ 0.05", np.median(extra) <= 0.05)
+    yield line("extra time with a store", measured, "≤ 0.05", np.median(extra) <= 0.05)
 
 
 def main() -> list[dict[str, Any]]:
     """Measure everything, write results/speed/limits.csv."""
     sandbox.use_all_cores()
-    rows = []
-    for part in (plans, tuning, memory, million, store):
-        for each in part():
-            print(each, flush=True)
-            rows.append(each)
-    (ROOT / "results" / "speed").mkdir(parents=True, exist_ok=True)
-    report.write_csv(ROOT / "results" / "speed" / "limits.csv", rows)
-    print(report.markdown(rows))
-    return rows
+    return keep("limits", (each for part in (plans, tuning, memory, million, store) for each in part()))

@@ -13,13 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 benchmark = True
-ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
 TRIALS, STEPS, BATCH = 64, 200, 128
 LOW, HIGH = 1e-4, 1.0
@@ -203,7 +201,7 @@ def process(way: str) -> list[float]:
 
 def main() -> list[dict[str, Any]]:
     """Measure everything, write results/speed/rivals.csv."""
-    from sandbox import report
+    from speed import keep
 
     rounds: dict[str, list[list[float]]] = {way: [] for way in WAYS}
     for number in range(ROUNDS):
@@ -224,10 +222,7 @@ def main() -> list[dict[str, Any]]:
                 "holds": bool(np.median(ratio) >= wanted),
             }
         )
-    (ROOT / "results" / "speed").mkdir(parents=True, exist_ok=True)
-    report.write_csv(ROOT / "results" / "speed" / "rivals.csv", rows)
-    print(report.markdown(rows))
-    return rows
+    return keep("rivals", rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ without one, binary data of the same shape and sparsity is drawn. "First" has ev
     python experiments/speed.py solve [FOLDER with a9a.gz and mushrooms.gz]
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +13,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from speed import keep, line
 
 import sandbox
-from sandbox import problems, report
+from sandbox import problems
 from sandbox.data import read_libsvm
 from sandbox.engine import solve
 
 benchmark = True
 
-ROOT = Path(__file__).resolve().parent.parent
 SETS = {"a9a": (32_561, 123, 14, 10.0), "mushrooms": (8_124, 112, 22, 3.0)}  # rows, columns, ones in a row, seconds
 PENALTY = 1e-3
 LINEAR: dict[str, Callable[..., Any]] = {
@@ -36,10 +35,6 @@ LINEAR: dict[str, Callable[..., Any]] = {
     "svm, squared hinge": lambda X, y: problems.svm(X, y, PENALTY, "squared_hinge"),
 }
 ROUNDS, AGAIN, SEEDS = 3, 5, 3
-
-
-def row(what: str, measured: str, wanted: str, holds: Any) -> dict[str, Any]:
-    return {"what": what, "measured": measured, "wanted": wanted, "holds": bool(holds)}
 
 
 def examples(name: str, folder: Path | None) -> tuple[Any, np.ndarray, str]:
@@ -75,11 +70,11 @@ def linear(folder: Path | None) -> Iterator[dict[str, Any]]:
                 times.append(seconds)
                 worst = max(worst, abs(solution.certificate) if solution.status == "converged" else np.inf)
             holds = np.median(times) <= limit and worst <= 1e-8
-            yield row(f"{called}: {kind}, first", f"{told(times)}, certificate {worst:.0e}", f"≤ {limit:g} s", holds)
+            yield line(f"{called}: {kind}, first", f"{told(times)}, certificate {worst:.0e}", f"≤ {limit:g} s", holds)
         problem = problems.logistic(X, y, PENALTY)
         solve(problem)
         times = [timed(lambda problem=problem: solve(problem))[0] for _ in range(AGAIN)]
-        yield row(f"{called}: logistic, compiled", told(times), "< 0.5 s", np.median(times) < 0.5)
+        yield line(f"{called}: logistic, compiled", told(times), "< 0.5 s", np.median(times) < 0.5)
 
 
 def kernel(folder: Path | None) -> Iterator[dict[str, Any]]:
@@ -91,7 +86,7 @@ def kernel(folder: Path | None) -> Iterator[dict[str, Any]]:
         seconds, solution = timed(lambda C=C: solve(problems.kernel_svm(X, y, C)))
         measured = f"{seconds:.1f} s, gap {solution.certificate:.0e}, by {solution.method}"
         holds = seconds <= 60 and solution.certificate <= 1e-8
-        yield row(f"{called}: kernel_svm, 5,000 examples, rbf, C = {C:g}", measured, "≤ 60 s, gap ≤ 1e-8", holds)
+        yield line(f"{called}: kernel_svm, 5,000 examples, rbf, C = {C:g}", measured, "≤ 60 s, gap ≤ 1e-8", holds)
 
 
 def clusters(_: Path | None) -> Iterator[dict[str, Any]]:
@@ -106,7 +101,7 @@ def clusters(_: Path | None) -> Iterator[dict[str, Any]]:
         for seed in range(SEEDS)
     ]
     measured = f"{np.median(ratios):.5f} ({min(ratios):.5f} … {max(ratios):.5f})"
-    yield row("digits: kmeans, inertia / scikit-learn's", measured, "≤ 1.005", np.median(ratios) <= 1.005)
+    yield line("digits: kmeans, inertia / scikit-learn's", measured, "≤ 1.005", np.median(ratios) <= 1.005)
 
 
 def maps(_: Path | None) -> Iterator[dict[str, Any]]:
@@ -122,24 +117,13 @@ def maps(_: Path | None) -> Iterator[dict[str, Any]]:
         theirs.append(timed(lambda exact=exact: exact.fit(X)))
     divergences = np.median([s.value for _, s in ours]) / np.median([t.kl_divergence_ for _, t in theirs])
     speed = [b / a for (a, _), (b, _) in zip(ours, theirs, strict=True)]
-    yield row("digits: tsne, median KL / scikit-learn's", f"{divergences:.4f}", "≤ 1.01", divergences <= 1.01)
+    yield line("digits: tsne, median KL / scikit-learn's", f"{divergences:.4f}", "≤ 1.01", divergences <= 1.01)
     measured = f"{np.median(speed):.1f} ({min(speed):.1f} … {max(speed):.1f}); ours {told([a for a, _ in ours])}"
-    yield row("digits: tsne, times as fast", measured, "≥ 8", np.median(speed) >= 8)
+    yield line("digits: tsne, times as fast", measured, "≥ 8", np.median(speed) >= 8)
 
 
 def main(arguments: list[str]) -> list[dict[str, Any]]:
     """Measure everything, write results/speed/solve.csv."""
     sandbox.use_all_cores()
-    folder, rows = Path(arguments[0]) if arguments else None, []
-    for part in (linear, kernel, clusters, maps):
-        for each in part(folder):
-            print(each, flush=True)
-            rows.append(each)
-    (ROOT / "results" / "speed").mkdir(parents=True, exist_ok=True)
-    report.write_csv(ROOT / "results" / "speed" / "solve.csv", rows)
-    print(report.markdown(rows))
-    return rows
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    folder = Path(arguments[0]) if arguments else None
+    return keep("solve", (each for part in (linear, kernel, clusters, maps) for each in part(folder)))

@@ -23,9 +23,6 @@ of the later examples, online logistic regression on 11.3 %, the best weights on
 the bound.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +36,7 @@ from sandbox.problems import Problem
 from sandbox.problems.examples import Examples
 from sandbox.report import Claim, relative
 from sandbox.report.plots import COLOURS, GREY, style
-from sandbox.reproduction import Findings, kept
+from sandbox.reproduction import Findings, Part, findings, kept
 
 ANSWERS = 10
 NUMBERS = np.arange(1, 2**ANSWERS + 1)
@@ -55,23 +52,14 @@ WRONG = 0.1  # the share of wrong labels
 RATE = 0.5  # of logistic regression
 
 
-class Story(NamedTuple):
-    """Its claims, its panel, and the sweeps that it rests on."""
-
-    claims: list[Claim]
-    draw: Callable[[Any], None]
-    sweeps: tuple[Any, ...] = ()
-
-
 def main(fast: bool) -> Findings:
     """One story after the other."""
     with jax.enable_x64(True):
         stories = [guessing(fast), black_box(), shooting(fast), learning_cat(fast)]
-    claims = [claim for story in stories for claim in story.claims]
-    return Findings(figures(stories), claims, [ds for story in stories for ds in story.sweeps])
+    return findings(figures(stories), stories)
 
 
-def guessing(fast: bool) -> Story:
+def guessing(fast: bool) -> Part:
     """Sign descent from the middle, for every secret number and several ratios of a step to the one before."""
     count, middle = len(NUMBERS), (len(NUMBERS) + 1) / 2
 
@@ -112,7 +100,7 @@ def guessing(fast: bool) -> Story:
         ax.set(xticks=k[::2], yticks=[0, 1, 10, 100], yticklabels=["0", "1", "10", "100"], ylim=(-0.2, 700))
         ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
 
-    return Story(claims, draw, (ds,))
+    return Part(claims, draw, (ds,))
 
 
 def bisection(secret: int) -> list[float]:
@@ -125,7 +113,7 @@ def bisection(secret: int) -> list[float]:
     return [*guesses, float(low)]
 
 
-def black_box() -> Story:
+def black_box() -> Part:
     """The input whose output is 4, by descent and by Newton; then two families for what another box does."""
     box, root = lambda x: x + x**2, (np.sqrt(17) - 1) / 2
     search = descend(Problem("output 4", lambda key: jnp.array(1.0), lambda x: (box(x) - 4) ** 2), 1 / 68, 60)
@@ -173,7 +161,7 @@ def black_box() -> Story:
         ax.set_title("A black box: what family is it of?")
         ax.legend(loc="upper right")
 
-    return Story(claims, draw)
+    return Part(claims, draw)
 
 
 def descend(problem: Problem, rate: float, steps: int) -> Run:
@@ -183,7 +171,7 @@ def descend(problem: Problem, rate: float, steps: int) -> Run:
     return jax.jit(lambda key: run(problem, method, steps=steps, key=key, record=record))(jax.random.key(0))
 
 
-def shooting(fast: bool) -> Story:
+def shooting(fast: bool) -> Part:
     """Shots at 0 of one and of three bullets; after shot k the aim is corrected by the mean error, at rate 1/k."""
     seeds, most = 2_000 if fast else 10_000, max(BULLETS)
     blown = WIND + np.random.default_rng(0).normal(0, SIGMA, (seeds, SHOTS, most, 2))
@@ -232,7 +220,7 @@ def shooting(fast: bool) -> Story:
         bullets = value("aim")[1, 0, :, None] + blown[0]
         target(ax.inset_axes((0.24, 0.38, 0.42, 0.62)), {"first shot": bullets[0], "last shot": bullets[-1]})
 
-    return Story(claims, draw, (ds,))
+    return Part(claims, draw, (ds,))
 
 
 def target(ax, shots: dict[str, np.ndarray]) -> None:
@@ -260,7 +248,7 @@ def quotient(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     return ratio, (a - ratio * b).std() / b.mean() / np.sqrt(len(a))
 
 
-def learning_cat(fast: bool) -> Story:
+def learning_cat(fast: bool) -> Part:
     """Examples one by one, each seen once: a perceptron and logistic regression, with right and with wrong labels."""
     X, side, luck = animals()
 
@@ -312,7 +300,7 @@ def learning_cat(fast: bool) -> Story:
         ax.set_title("“No, that is no cat”: learning from corrections")
         ax.legend(loc="upper left")
 
-    return Story(claims, draw, (ds,))
+    return Part(claims, draw, (ds,))
 
 
 def animals() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -351,7 +339,7 @@ def lesson(name: str, data: Examples) -> Run:
     return run(problem, method, steps=steps, key=jax.random.key(0), batches=cyclic(1), record=record)
 
 
-def figures(stories: list[Story]) -> dict:
+def figures(stories: list[Part]) -> dict:
     """A panel for each story."""
     import matplotlib.pyplot as plt
 

@@ -17,7 +17,6 @@ ball with μ = 0.9888 crosses, one with 0.9887 rolls back from the top.
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,47 +27,27 @@ from sandbox import optimizers, problems, theory
 from sandbox.data.batches import Batches, epochs
 from sandbox.engine import run
 from sandbox.problems import Problem
-from sandbox.report import Claim, relative
-from sandbox.report.plots import COLOURS, GREY, MARKERS, style
-from sandbox.reproduction import Findings
+from sandbox.report import Claim, relative, same, within
+from sandbox.report.plots import COLOURS, DASHED, GREY, MARKERS, style
+from sandbox.reproduction import Findings, Part, findings
 
-FEW = 4  # standard errors
 NOISE = 0.5  # σ of the labels, and of what disturbs a gradient
 BATCHES, RATES, BURN = (1, 4, 16), (0.05, 0.1, 0.2), 300  # of SGD, and the steps until its floor
 EXAMPLES, FEATURES = 40, 5
 TIMED, COUNTED, HELD = (256, 512, 1024), (16, 32, 64), (64, 128, 256)  # weights of Newton steps
 UP, WIDTH, START, STEP = 1.0, 1.0, -5.0, 5e-4  # the bump's slope and width, the start to its left, the rate
-DASHED = {"color": "k", "ls": (0, (4, 3)), "lw": 1}
-
-
-class Part(NamedTuple):
-    """Its claims and its panel."""
-
-    claims: list[Claim]
-    draw: Callable[[Any], None] | None = None
 
 
 def main(fast: bool) -> Findings:
     """One choice after the other, in double precision."""
     with jax.enable_x64(True):
         parts = [visits(), floors(fast), injected(), newton(), cost(), limited_memory(), bump(fast)]
-    return Findings(figures(parts), [claim for part in parts for claim in part.claims])
+    return findings(figures(parts), parts)
 
 
 def normal(*shape: int, seed: int) -> np.ndarray:
     """Inputs, weights or noise."""
     return np.random.default_rng(seed).normal(size=shape)
-
-
-def same(name: str, apart, source: str, tolerance: float = 1e-12) -> Claim:
-    """Two sides that ought to be one, by their largest difference."""
-    return Claim(name, np.abs(apart).max(), 0, "≈", tolerance, source)
-
-
-def within(name: str, source: str, *sides) -> Claim:
-    """Means over samples, the first axis, beside their laws; of all, the most standard errors."""
-    far = [(s.mean(0) - law) / s.std(0, ddof=1) * np.sqrt(len(s)) for s, law in sides]
-    return Claim(f"{name}, standard errors off, most", max(np.abs(f).max() for f in far), FEW, "≤", 0, source)
 
 
 def visits(examples: int = 100, size: int = 8, times: int = 5) -> Part:

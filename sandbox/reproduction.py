@@ -8,8 +8,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,20 @@ class Findings(NamedTuple):
     claims: list[Claim]
     sweeps: Sequence[Any] = ()  # the datasets that it rests on
     summary: Sequence[dict[str, Any]] = ()  # rows of summary.csv
+
+
+class Part(NamedTuple):
+    """One part of an experiment: its claims, its panel if it has one, and the sweeps that it rests on."""
+
+    claims: list[Claim]
+    draw: Callable[[Any], None] | None = None  # onto axes
+    sweeps: tuple[Any, ...] = ()
+
+
+def findings(figures: dict[str, tuple[Any, str]], parts: Sequence[Part]) -> Findings:
+    """Of all parts together."""
+    claims = [claim for part in parts for claim in part.claims]
+    return Findings(figures, claims, [ds for part in parts for ds in part.sweeps])
 
 
 def kept(experiment: str, name: str, fast: bool, fn: Callable[..., Any], /, **axes: Any) -> Any:
@@ -87,25 +101,13 @@ def reproduce(
     for name in chosen:
         if name not in known:
             raise ValueError(f"no experiment is called '{name}'{nearest(name, known)}; there are {', '.join(known)}")
-    processes = min(processes, len(chosen))
-    if processes < 2:
-        pool: Any = contextlib.nullcontext()
-        done = (_experiment(known[name], fast) for name in chosen)
-    else:
-        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), prepare)
-        tell(f"{len(chosen)} experiments, {processes} at a time …")
-        done = (each.result() for each in [pool.submit(_quietly, known[name], fast) for name in chosen])
     failed = total = 0
-    with pool:
-        for name in chosen:
-            if processes < 2:
-                tell(f"{name} …")
-            verdict = next(done)
-            tell(report.claims_table(verdict.claims, title=verdict.title))
-            tell(verdict.line)
-            failed += sum(not claim.holds for claim in verdict.claims)
-            total += len(verdict.claims)
-    page = report.page(results(known[name], fast).parent)
+    for verdict in _verdicts([known[name] for name in chosen], fast, tell, min(processes, len(chosen)), prepare):
+        tell(report.claims_table(verdict.claims, title=verdict.title))
+        tell(verdict.line)
+        failed += sum(not claim.holds for claim in verdict.claims)
+        total += len(verdict.claims)
+    page = report.page(results(known[chosen[0]], fast).parent)
     tell(f"{total - failed} of {total} claims hold; {_short(page)} shows every figure and verdict")
     return failed
 
@@ -114,6 +116,24 @@ class _Verdict(NamedTuple):
     title: str
     claims: list[Claim]
     line: str
+
+
+def _verdicts(
+    scripts: list[Path], fast: bool, tell: Callable[[Any], None], processes: int, prepare: Callable[[], Any]
+) -> Iterator[_Verdict]:
+    """One after the other, or as they are done; what has not begun when one fails is left."""
+    if processes < 2:
+        for script in scripts:
+            tell(f"{script.stem} …")
+            yield _experiment(script, fast)
+        return
+    tell(f"{len(scripts)} experiments, {processes} at a time …")
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), prepare) as pool:
+        verdicts = [pool.submit(_quietly, script, fast) for script in scripts]
+        try:
+            yield from (verdict.result() for verdict in as_completed(verdicts))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _experiment(script: Path, fast: bool) -> _Verdict:

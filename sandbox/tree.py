@@ -26,6 +26,12 @@ def zeros_like(a: Params) -> Params:
     return jax.tree.map(jnp.zeros_like, a)
 
 
+def double(a: Params) -> Params:
+    """Real leaves in float64; integers, labels say, as they are."""
+    wide = lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    return jax.tree.map(lambda x: wide(jnp.asarray(x)), a)
+
+
 def dot(a: Params, b: Params) -> Array:
     """⟨a, b⟩ = Σ conj(aᵢ) bᵢ, summed in at least float32."""
     return _total(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.vdot(widen(x), widen(y)), a, b)))

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from sandbox import report
-from sandbox.report import Claim, plots, relative
+from sandbox.report import Claim, plots, relative, same, within
 from sandbox.report.claims import as_dict, from_dict
 
 
@@ -254,3 +254,18 @@ def test_tables(tmp_path):
     path = report.write_csv(tmp_path / "s.csv", [{"x": np.float64(0.1), "y": np.int64(3)}])
     with path.open() as file:
         assert list(csv.DictReader(file)) == [{"x": "0.1", "y": "3"}]
+
+
+def test_two_sides_that_ought_to_be_one():
+    assert same("zero", np.array([0.0, -1e-13]), "").holds
+    assert not same("not zero", np.array([0.0, -1e-11]), "").holds
+    assert same("scaled", -1e-11, "", tolerance=1e-10).measured == 1e-11
+
+
+def test_means_beside_their_laws_in_standard_errors():
+    """The samples 1, 2, 3 have the mean 2 and the standard error 1/√3."""
+    samples = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    claim = within("means", "", (samples, np.array([2.0, 1.0])))
+    assert claim.measured == pytest.approx(np.sqrt(3))
+    assert claim.holds
+    assert not within("means", "", (samples, -1.0)).holds

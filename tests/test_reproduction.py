@@ -89,7 +89,7 @@ def test_some_at_a_time_find_the_same(folder):
     lines = [line for line in told if isinstance(line, str)]
     assert failed == 1
     assert lines[0] == "2 experiments, 2 at a time …"
-    assert lines[1].strip().startswith("3 runs, all computed now, 0 reused; ")
+    assert any(line.strip().startswith("3 runs, all computed now, 0 reused; ") for line in lines)
     assert lines[-1].startswith("1 of 2 claims hold; ")
     assert (folder.parent / "results" / "index.html").exists()
 

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from sandbox import regularizers
+from sandbox import regularizers, tree
 from sandbox.models import linear
 from sandbox.problems.problem import Problem
 from sandbox.problems.supervised import LinearModel
 from sandbox.types import Array, Key, Params
 
 
-class Functions(NamedTuple):
-    """The loss f, compiled; all take the data last: as constants they would be folded, longer than a solution takes."""
+class Objective(NamedTuple):
+    """A loss f and its penalty, in functions of one vector."""
 
     length: int  # evaluations of the slope in a descent
     at: Callable[..., tuple[Array, Array]]  # x → loss + penalty, ∇f
@@ -28,17 +28,6 @@ class Functions(NamedTuple):
     jacobian: Callable[..., Array] | None = None  # of the fixed point
 
 
-class Objective(NamedTuple):
-    """Functions and their data."""
-
-    functions: Functions
-    data: Any
-
-    def __getattr__(self, name: str) -> Any:
-        function: Any = getattr(self.functions, name)
-        return None if function is None else lambda *arguments: function(*arguments, self.data)
-
-
 def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> Objective:
     """Linear models of one kind share their functions: another penalty, or a second solution, compiles nothing."""
     model = problem.structure
@@ -47,7 +36,7 @@ def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> O
             jax.eval_shape(problem.init, key)["w"].shape[0] if jnp.issubdtype(model.y.dtype, jnp.integer) else None
         )
         functions = _linear(model.loss, model.fit_intercept, classes, problem.penalty is not None)
-        return Objective(functions, (double(model.X), double(model.y), double(model.l2), double(model.l1)))
+        return _on((model.X, model.y, model.l2, model.l1), functions)
     penalty = problem.penalty
     prox = None if penalty is None else lambda x, step, data: ravel_pytree(penalty.prox(unravel(x), step))[0]
     functions = _functions(
@@ -56,18 +45,20 @@ def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> O
         None,
         prox,
     )
-    return Objective(functions, jax.tree.map(double, problem.data))
+    return _on(problem.data, functions)
 
 
-def double(a: Any) -> Array:
-    """Real numbers in float64; integers, labels say, as they are."""
-    a = jnp.asarray(a)
-    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+def _on(data: Any, functions: Objective) -> Objective:
+    """Functions that take data last, with theirs: as constants of a program they would be folded, which takes long."""
+    data = tree.double(data)
+    given = lambda f: lambda *arguments: f(*arguments, data)
+    bound: dict[str, Any] = {name: given(f) for name, f in functions._asdict().items() if callable(f)}
+    return functions._replace(**bound)
 
 
 def vouched(problem: Problem, params: Params, key: Key) -> tuple[float, float]:
     """The value, and ‖∇f‖ or how far one proximal step of length 1 moves: from the problem, not from a solver."""
-    value, length = _judge(problem)(params, jax.tree.map(double, problem.data), key)
+    value, length = _judge(problem)(params, tree.double(problem.data), key)
     return float(value), float(length)
 
 
@@ -90,7 +81,7 @@ LENGTH = 200  # steps of FISTA at a time
 INNER = 2000  # of them, at most, on a model of a few variables
 
 
-def _functions(loss: Any, total: Any, hessian: Any, prox: Any) -> Functions:
+def _functions(loss: Any, total: Any, hessian: Any, prox: Any) -> Objective:
     gradient = jax.grad(loss)
 
     def at(x: Array, data: Any) -> tuple[Array, Array]:
@@ -125,7 +116,7 @@ def _functions(loss: Any, total: Any, hessian: Any, prox: Any) -> Functions:
 
     descent = first_order if hessian is None else second_order
     proximal = (prox, descent, fixed_point, jacobian) if prox else ()
-    return Functions(LENGTH if hessian is None else 1, *map(jax.jit, (at, curvature, *proximal)))
+    return Objective(LENGTH if hessian is None else 1, *map(jax.jit, (at, curvature, *proximal)))
 
 
 def fista(step: Callable[[Array], Array], x: Array, most: int) -> Array:
@@ -148,7 +139,7 @@ def fista(step: Callable[[Array], Array], x: Array, most: int) -> Array:
 
 
 @cache
-def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None, penalised: bool) -> Functions:
+def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None, penalised: bool) -> Objective:
     """mean loss(w·x + b, y) + (l2/2) ‖w‖² + l1 ‖w‖₁ of x = (b, w), with the data (X, y, l2, l1)."""
     outputs = classes or 1
     biases = outputs if fit_intercept else 0

@@ -1,5 +1,6 @@
 """Sequential minimal optimization: the weights of two examples at a time, all others held (Platt 1998)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from sandbox.problems import dual
 from sandbox.problems.dual import KernelMachine
 
 DIGITS = 9  # behind the point that no slope along which one may go shows
+
+Choice = Callable[..., tuple[Array, Array, Array]]  # places, their new weights, and the largest slope
 
 
 class Search(NamedTuple):
@@ -52,8 +55,8 @@ def smo(model: KernelMachine, tol: float, most: int, start: Any = None) -> Weigh
 
 
 @partial(jax.jit, static_argnums=0)
-def _descend(  # type: ignore[no-untyped-def]
-    choose, Q: Array, diagonal: Array, y: Array, C: Array, at: Search, most: int, enough: float
+def _descend(
+    choose: Choice, Q: Array, diagonal: Array, y: Array, C: Array, at: Search, most: int, enough: float
 ) -> Search:
     """Move after move, until no slope is above `enough`."""
 

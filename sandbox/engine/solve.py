@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from sandbox import tree
 from sandbox.engine import machines, unsupervised
-from sandbox.engine.objective import Objective, double, objective, vouched
+from sandbox.engine.objective import Objective, objective, vouched
 from sandbox.engine.solution import Solution
 from sandbox.problems.dual import KernelMachine
 from sandbox.problems.problem import Problem
@@ -113,7 +114,7 @@ def _choose(problem: Problem, size: int, method: str | None) -> str:
 
 def _flat(params: Params) -> tuple[np.ndarray, Callable[[Any], Params]]:
     """The parameters as one float64 vector, and the way back."""
-    flat, unravel = ravel_pytree(jax.tree.map(double, params))
+    flat, unravel = ravel_pytree(tree.double(params))
     return np.asarray(flat), unravel
 
 
@@ -218,7 +219,7 @@ def _bfgs(f: Objective, starts: list[np.ndarray], tol: float) -> _Path:
 def _proximal(f: Objective, x: np.ndarray, tol: float, L: Any, blocks: int = 100) -> _Path:
     """Descents until semismooth Newton takes hold of F(x) = x − prox(x − ∇f(x)/L, 1/L) = 0."""
     L = 1.0 if L is None or not float(L) > 0 else float(L)
-    value, iterations, evaluations, length = np.inf, 0, 0, f.functions.length
+    value, iterations, evaluations, length = np.inf, 0, 0, f.length
     for _ in range(blocks):
         moved = np.asarray(f.descent(x, L))
         lower, _ = _numbers(f, moved)

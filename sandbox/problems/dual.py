@@ -189,9 +189,9 @@ def _signed(kernel: kernels.Kernel, X: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _largest(Q: np.ndarray) -> float:
-    """The largest eigenvalue."""
+    """The largest eigenvalue, without its sign: what is no kernel has negative ones."""
     if len(Q) <= 500:
-        return float(np.linalg.eigvalsh(Q)[-1])
+        return float(np.abs(np.linalg.eigvalsh(Q)).max())
     from scipy.sparse.linalg import eigsh
 
-    return float(eigsh(Q, k=1, v0=np.ones(len(Q)), return_eigenvectors=False)[0])
+    return abs(float(eigsh(Q, k=1, v0=np.ones(len(Q)), return_eigenvectors=False)[0]))

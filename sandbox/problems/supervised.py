@@ -103,7 +103,7 @@ def svm(
 ) -> Problem:
     """Mean hinge, or its square, + (l2/2) ‖w‖² (Cortes & Vapnik 1995); two labels of any kind, the larger is positive.
 
-    scikit-learn's SVC(kernel="linear") is this with C = 1/(n l2), n l2 times its objective; its LinearSVC penalises
+    scikit-learn's SVC(kernel="linear") is this with C = 1/(n l2), l2 times its objective; its LinearSVC penalises
     the intercept too. The hinge has a kink and no smoothness; of the squared hinge the curvature is at most 2.
     """
     X, y = inputs(X, y)

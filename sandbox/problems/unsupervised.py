@@ -57,7 +57,7 @@ def kmeans(X: Any, clusters: int) -> Problem:
         loss=loss,
         data=X,
         structure=Clusters(X, clusters),
-        facts=Facts(convex=len(X) == 1 or None if clusters == 1 else False, reference="Lloyd 1982"),
+        facts=Facts(convex=clusters == 1, reference="Lloyd 1982"),
     )
 
 

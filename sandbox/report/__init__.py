@@ -1,6 +1,6 @@
 """What we tell people: claims, figures, tables, and the page that holds them all."""
 
-from sandbox.report.claims import Claim, relative
+from sandbox.report.claims import Claim, relative, same, within
 from sandbox.report.page import page
 from sandbox.report.results import Result, read, read_all, write
 from sandbox.report.tables import claims_table, markdown, table, write_csv
@@ -14,7 +14,9 @@ __all__ = [
     "read",
     "read_all",
     "relative",
+    "same",
     "table",
+    "within",
     "write",
     "write_csv",
 ]

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 RELATIONS = {"≈": "≈", "~": "≈", "≤": "≤", "<=": "≤", "≥": "≥", ">=": "≥"}
 
 
@@ -60,6 +62,18 @@ class Claim:
         if relation == "≤":
             return self.measured <= self.expected + tolerance
         return self.measured >= self.expected - tolerance
+
+
+def same(name: str, apart: Any, source: str, tolerance: float = 1e-12) -> Claim:
+    """Two sides that ought to be one: their difference, or the largest of several, is 0."""
+    return Claim(name, float(np.max(np.abs(apart))), 0.0, "≈", tolerance, source)
+
+
+def within(name: str, source: str, *sides: tuple[Any, Any], errors: float = 4.0) -> Claim:
+    """Means over samples, the first axis, beside their laws: of all, the most standard errors between the two."""
+    far = [(s.mean(0) - law) / s.std(0, ddof=1) * np.sqrt(len(s)) for s, law in sides]
+    most = max(float(np.max(np.abs(f))) for f in far)
+    return Claim(f"{name}, standard errors off, most", most, errors, "≤", 0.0, source)
 
 
 def as_dict(claim: Claim) -> dict[str, Any]:

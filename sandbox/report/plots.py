@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7A00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#5f6368"
+DASHED = {"color": "k", "ls": (0, (4, 3)), "lw": 1}  # what is predicted
 
 Values = Any  # an array, or an xarray.DataArray with named dimensions
 Theory = Callable[[np.ndarray], Any]

@@ -100,7 +100,7 @@ def check_convexity(
         )
     with jax.enable_x64(True), np.errstate(all="ignore"):  # where f is not finite, neither is what follows from it
         start, noise, rest = jax.random.split(key, 3)
-        centre, unravel = ravel_pytree(jax.tree.map(_double, problem.init(start)))
+        centre, unravel = ravel_pytree(_double(problem.init(start)))
         f, box = _compile(problem, centre.size, unravel, noise), _box(problem, centre)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(rest)).ravel())
         sample = lambda n: _sample(rng, n, np.asarray(centre), *box, f.prox)
@@ -192,7 +192,7 @@ def _least_curvatures(f: _Compiled, x: Points, rng: np.random.Generator) -> tupl
 
 def _compile(problem: Problem, size: int, unravel: Callable[[Any], Params], noise: Key) -> _Compiled:
     """Each part is compiled once, for blocks of equal size."""
-    data = jax.tree.map(_double, problem.data)
+    data = _double(problem.data)
     numbers = size + sum(leaf.size for leaf in jax.tree.leaves(data))
     loss = lambda x, data: problem.loss(unravel(x), data, noise)
     objective = lambda x, data: problem.objective(unravel(x), data, noise)
@@ -254,13 +254,12 @@ def _krylov(product: Callable[[Array], Array], draws: Float[Array, "k d"]) -> tu
 def _box(problem: Problem, centre: Array) -> tuple[np.ndarray, np.ndarray]:
     """The bounds of every parameter, infinite where there are none."""
     bounds = problem.facts.domain or (-np.inf, np.inf)
-    flat = [np.asarray(ravel_pytree(jax.tree.map(_double, bound))[0]) for bound in bounds]
+    flat = [np.asarray(ravel_pytree(_double(bound))[0]) for bound in bounds]
     return np.broadcast_to(flat[0], centre.shape), np.broadcast_to(flat[1], centre.shape)
 
 
-def _double(a: Any) -> Array:
-    """Real numbers in float64; integers, labels say, as they are."""
-    a = jnp.asarray(a)
-    if jnp.iscomplexobj(a):
+def _double(a: Any) -> Any:
+    """Real numbers in double precision; a ValueError for complex ones."""
+    if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(a)):
         raise ValueError("check_convexity: expected real parameters and data, these are complex")
-    return a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a
+    return tree.double(a)
