@@ -47,7 +47,7 @@ def sizes(shape: tuple[int, int, int], channels: Sequence[int]) -> tuple[int, in
 
 def apply(
     params: Params, x: Float[Array, "channels height width *batch"], activation: mlp.Activation = "relu"
-) -> Float[Array, "outputs *batch"]:
+) -> Float[Array, " outputs *batch"]:
     """h ← pool(φ(w ∗ h + b)), layer after layer, padded with zeros to the same size; then W h + b.
 
     x is one picture, or a batch of them with the batch innermost.

@@ -16,7 +16,7 @@ def init(features: int, outputs: int | None = None, *, fit_intercept: bool = Tru
     return params | {"b": jnp.zeros(shape)} if fit_intercept else params
 
 
-def apply(params: Params, x: Float[Array, "features *batch"]) -> Float[Array, "*outputs_batch"]:
+def apply(params: Params, x: Float[Array, " features *batch"]) -> Float[Array, "*outputs_batch"]:
     """w @ x + b, of one example (features,) or of a batch with one example per column (features, batch)."""
     scores = jnp.asarray(params["w"]) @ x
     if "b" not in params:

@@ -49,8 +49,8 @@ def he(fan_in: int, fan_out: int) -> float:
 
 
 def apply(
-    params: Params, x: Float[Array, "features *batch"], activation: Activation = "relu"
-) -> Float[Array, "outputs *batch"]:
+    params: Params, x: Float[Array, " features *batch"], activation: Activation = "relu"
+) -> Float[Array, " outputs *batch"]:
     """h ← φ(W h + b), layer after layer; the last layer has no φ.
 
     x is one example (features,), or a batch with one example per column (features, batch): with the batch innermost,

@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
+from sandbox import tree
 from sandbox.problems.problem import Problem
 from sandbox.types import Array, Key, Params
 
