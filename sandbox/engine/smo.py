@@ -43,7 +43,8 @@ def smo(model: KernelMachine, tol: float, most: int, start: Any = None) -> Weigh
     Q, y, C = jnp.asarray(model.Q), jnp.asarray(model.y), jnp.asarray(float(model.C))
     n = len(model.y)
     alpha = jnp.zeros(n) if start is None else jnp.asarray(start)
-    at = Search(alpha, Q @ alpha - 1, jnp.zeros((), int), jnp.asarray(jnp.inf))
+    # Typed as it comes back, so that the second descent needs no compiling.
+    at = Search(alpha, Q @ alpha - 1, jnp.zeros((), int), jnp.asarray(jnp.inf, Q.dtype))
     choose = _pair if model.fit_intercept else _single
     for digits in range(2, 16):
         at = _descend(choose, Q, jnp.diagonal(Q), y, C, at, most, 10.0**-digits)
@@ -66,9 +67,8 @@ def _descend(
         slope = at.slope + sum(d * Q[i] for d, i in zip(change, places, strict=True))
         return Search(at.alpha.at[places].set(values), slope, at.moves + 1, violation)
 
-    return jax.lax.while_loop(
-        lambda at: (at.violation > enough) & (at.moves < most), move, at._replace(violation=jnp.asarray(jnp.inf))
-    )
+    fresh = at._replace(violation=jnp.full_like(at.violation, jnp.inf))
+    return jax.lax.while_loop(lambda at: (at.violation > enough) & (at.moves < most), move, fresh)
 
 
 def _pair(Q: Array, diagonal: Array, y: Array, C: Array, alpha: Array, slope: Array) -> tuple[Array, Array, Array]:

@@ -91,6 +91,22 @@ def logistic(
     return _linear("logistic", train, test, losses.binary_cross_entropy, l1, l2, fit_intercept, _correct_signs, facts)
 
 
+def platt(scores: ArrayLike, y: ArrayLike) -> Problem:
+    """Mean log-loss of σ(w s + b): the probability that a machine's score s stands for (Platt 1999).
+
+    Two labels of any kind, the larger is positive. The targets are (n₊ + 1)/(n₊ + 2) and 1/(n₋ + 2) in place of 1 and
+    0, so that the minimum is attained where scores separate the labels, too. w and b are Platt's −A and −B. The scores
+    should be of examples that the machine was not trained on.
+    """
+    column, y = inputs(np.reshape(scores, (-1, 1)), y)
+    positive = coded("y", y, two("platt", y))
+    ones = positive.sum()
+    targets = np.where(positive, (ones + 1) / (ones + 2), 1 / (len(y) - ones + 2))
+    facts = _facts(_curvature(column, True, 0.25, 0.0)[1], 0.0, "Platt 1999")
+    train, loss = Examples(column, frozen(targets)), losses.binary_cross_entropy
+    return _linear("platt", train, None, loss, 0.0, 0.0, True, _correct_signs, facts)
+
+
 def svm(
     X: Any,
     y: ArrayLike,

@@ -1,6 +1,7 @@
-"""What should happen: rates, bounds, the estimate that is compared with them, and the search for non-convexity."""
+"""What should happen: rates, bounds, the estimate that is compared with them; convexity and calibration."""
 
 from sandbox.theory.bounds import gradient_descent_bound, nesterov_bound, sgd_floor, sgd_variance
+from sandbox.theory.calibration import Reliability, brier_score, calibration_error, reliability
 from sandbox.theory.convexity import Bend, Chord, Convexity, check_convexity
 from sandbox.theory.estimate import Estimate, estimate
 from sandbox.theory.rates import (
@@ -25,7 +26,10 @@ __all__ = [
     "Chord",
     "Convexity",
     "Estimate",
+    "Reliability",
     "Tuning",
+    "brier_score",
+    "calibration_error",
     "check_convexity",
     "ema_momentum_cliff",
     "ema_momentum_optimum",
@@ -43,6 +47,7 @@ __all__ = [
     "nesterov_optimum",
     "nesterov_rate",
     "nesterov_standard",
+    "reliability",
     "sgd_floor",
     "sgd_variance",
 ]
