@@ -90,18 +90,16 @@ def soft_margin() -> Part:
     kernel = lambda A: np.exp(-GAMMA * np.sum((A[:, None] - X) ** 2, -1))
     problem, K = problems.kernel_svm(X, y, C, kernels.rbf(GAMMA)), kernel(X)
     alpha = pairs(problem)
-    b = intercept(K, y, alpha)
-    margin, square = y * (K @ (alpha * y) + b), (alpha * y) @ K @ (alpha * y) / 2
+    image, b = K @ (alpha * y), intercept(K, y, alpha)
+    margin, square = y * (image + b), image @ (alpha * y) / 2
     primal, bound = square + C * np.maximum(1 - margin, 0).sum(), alpha.sum() - square
     kkt = [*(alpha - np.clip(alpha + 1 - margin, 0, C)), alpha @ y]
     within, beyond, used = margin < 1 - 1e-6, margin > 1 + 1e-6, alpha > 0
     grid = np.stack(np.meshgrid(*[np.linspace(-3, 3, 61)] * 2), -1).reshape(-1, 2)
-    part = problems.kernel_svm(X[used], y[used], C, kernels.rbf(GAMMA))
-    fewer = projected_gradient(part)
-    b_fewer = intercept(K[np.ix_(used, used)], y[used], fewer)
+    fewer = projected_gradient(problems.kernel_svm(X[used], y[used], C, kernels.rbf(GAMMA)))
     f = kernel(grid) @ (alpha * y) + b
     free, slack = used & (alpha < C), "complementary slackness"
-    again = kernel(grid)[:, used] @ (fewer * y[used]) + b_fewer
+    again = kernel(grid)[:, used] @ (fewer * y[used]) + intercept(K[np.ix_(used, used)], y[used], fewer)
     claims = [
         Claim("soft margin: KKT residual", np.abs(kkt).max(), 1e-8, "≤", 0, "Karush 1939"),
         Claim("soft margin: relative duality gap", abs(1 - bound / primal), 1e-8, "≤", 0, "Slater 1950"),
@@ -149,11 +147,13 @@ def hard_margin() -> Part:
     p, q = min(ends, key=lambda pair: np.linalg.norm(pair[0] - pair[1]))
     apart = p - q
     bisector = np.array([*2 * apart, q @ q - p @ p]) / (apart @ apart)
+    alpha = pairs(problems.kernel_svm(X, y, HARD, kernels.linear))
     width, source = 2 / np.linalg.norm(w), "Bennett & Bredensteiner 2000"
     claims = [
         Claim("hard margin: least y f", (y * (X @ w + b)).min(), 1, "≥", 1e-8, "no hinge is left for a large C"),
         exact("hard margin: width / distance of the hulls − 1", width / np.linalg.norm(apart) - 1, source),
         exact("hard margin: (w, b) − the bisector of their shortest way", np.array([*w, b]) - bisector, source),
+        exact("hard margin: w − Σ α y x of the dual", w - (alpha * y) @ X, "Cortes & Vapnik 1995"),
     ]
 
     def draw(ax) -> None:
@@ -198,7 +198,7 @@ class Mailbox(NamedTuple):
 
 
 def mailbox() -> Mailbox:
-    """Words that occur independently in spam and in other mail: naive Bayes is the truth, and its odds are known."""
+    """Words that occur independently in spam and in other mail: naive Bayes is true, and the odds are known."""
     rng = np.random.default_rng(2)
     p, q = np.array(list(WORDS.values())).T
     truth = np.append(np.log(SPAM / (1 - SPAM)) + np.log((1 - p) / (1 - q)).sum(), np.log(p / q * (1 - q) / (1 - p)))
@@ -225,8 +225,7 @@ def words(mail: Mailbox) -> Part:
     a, c = (mail.X[mail.y == kind].sum(0) for kind in (True, False))
     b, d = mail.y.sum() - a, (~mail.y).sum() - c
     bayes, woolf = np.log(a * d / (b * c)), np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-    told = sigmoid(scores(fit, mail.X)).mean() - mail.y.mean()
-    best = mail.chance @ np.maximum(mail.spam, 1 - mail.spam)
+    told, best = sigmoid(scores(fit, mail.X)), mail.chance @ np.maximum(mail.spam, 1 - mail.spam)
     right = lambda params: np.mean((scores(params, mail.X_fresh) > 0) == mail.y_fresh)
     spread = np.sqrt(best * (1 - best) / FRESH)
     known = {"b": mail.truth[0], "w": mail.truth[1:]}
@@ -235,7 +234,7 @@ def words(mail: Mailbox) -> Part:
         chance("mail: naive Bayes from the log-odds", "Woolf 1955", bayes, mail.truth[1:], woolf),
         chance("mail: accuracy of the known log-odds from Bayes'", "binomial", right(known), best, spread),
         chance("mail: accuracy of logistic regression from Bayes'", "binomial", right(fit), best, spread),
-        exact("mail: mean forecast − share of spam", told, "∂loss/∂b = 0"),
+        exact("mail: mean forecast − share of spam", np.mean(told - mail.y), "∂loss/∂b = 0"),
     ]
 
     def draw(ax) -> None:
@@ -264,23 +263,22 @@ def forecasts(mail: Mailbox) -> Part:
     brier = lambda p: mail.chance @ ((p - mail.spam) ** 2 + mail.spam * (1 - mail.spam))
     spread = lambda p: np.std((p - y) ** 2) / np.sqrt(FRESH)
     nine = lambda p: np.abs(p - 0.9) <= 0.05
-    sure = nine(sigmoid(every))
-    rate = mail.chance[sure] @ mail.spam[sure] / mail.chance[sure].sum()
+    rate = np.average(mail.spam, weights=mail.chance * nine(sigmoid(every)))
     binomial = lambda p, n: np.sqrt(p * (1 - p) / n)
-    told, happened = mended[nine(mended)].mean(), y[nine(mended)]
-    score, error = (
-        [measure(p, y) for p in (raw, mended)] for measure in (theory.brier_score, theory.calibration_error)
-    )
-    law, most = brier(sigmoid(every)), binomial(rate, nine(raw).sum())
+    told, happened = (side[nine(mended)] for side in (mended, y))
+    score, error = ([of(p, y) for p in (raw, mended)] for of in (theory.brier_score, theory.calibration_error))
+    saved = (raw - y) ** 2 - (mended - y) ** 2
+    gain = saved.mean() / saved.std() * np.sqrt(FRESH)
+    law, far = brier(sigmoid(every)), binomial(rate, nine(raw).sum())
     claims = [
         chance("Platt: (b, a) from (½ log-odds of spam, ½)", "half the evidence", [b, a], [prior / 2, 0.5], deviation),
         chance("each word twice: Brier score from its law", "all mails", score[0], law, spread(raw)),
         chance("after Platt: Brier score from the least", "all mails", score[1], brier(mail.spam), spread(mended)),
-        Claim("after Platt / before: Brier score", score[1] / score[0], 1, "≤", 0, "Brier 1950"),
+        Claim("after Platt: Brier score saved, standard errors", gain, ERRORS, "≥", 0, "Brier 1950"),
         Claim("after Platt / before: calibration error", error[1] / error[0], 0.5, "≤", 0, "Platt 1999"),
-        chance("each word twice, told 90 %: share of spam from its law", "all mails", y[nine(raw)].mean(), rate, most),
+        chance("each word twice, told 90 %: share of spam from its law", "all mails", y[nine(raw)].mean(), rate, far),
         chance("after Platt, told 90 %: share of spam from the forecast", "binomial",
-               happened.mean(), told, binomial(told, len(happened))),
+               happened.mean(), told.mean(), binomial(told.mean(), len(told))),
     ]  # fmt: skip
 
     def draw(ax) -> None:
@@ -318,8 +316,7 @@ def line() -> list[Part]:
         def draw(ax) -> None:
             plane = np.stack(np.meshgrid(np.linspace(-2.6, 2.6, 261), np.linspace(-0.6, 0.6, 61)), -1)
             labels = multiclass.predict(classifier, plane.reshape(-1, 2)).reshape(plane.shape[:2])
-            edges = np.arange(-2.5, 3)
-            ax.contourf(*np.moveaxis(plane, -1, 0), labels, edges, colors=COLOURS[:k], alpha=0.2)
+            ax.contourf(*np.moveaxis(plane, -1, 0), labels, np.arange(-2.5, 3), colors=COLOURS[:k], alpha=0.2)
             for place, colour, marker in zip(PLACES, COLOURS, "os^Dv", strict=False):
                 ax.scatter(*X[y == place].T, s=12, color=colour, marker=marker)
             ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
@@ -358,8 +355,8 @@ def odds(mail: Mailbox) -> Part:
     walk = run(problem, descent, steps=1000, key=jax.random.key(0), record=None).params
     flat = lambda params: np.append(params["b"], params["w"])
     half = solve(problems.logistic(X, y, 0.1)).params
-    two = problems.softmax(X, y, 0.2)
-    slope = jax.jit(jax.grad(two.objective))({name: np.stack([-side, side]) / 2 for name, side in half.items()})
+    both = {name: np.stack([-side, side]) / 2 for name, side in half.items()}
+    slope = jax.jit(jax.grad(problems.softmax(X, y, 0.2).objective))(both)
     variance, woolf = np.linalg.inv((A.T * S) @ A)[1, 1], 1 / a + 1 / b + 1 / c + 1 / d
     claims = [
         exact("one word: e^w / (ad/bc) − 1", np.exp(newton["w"][0]) / (a * d / (b * c)) - 1, "Cornfield 1951"),
@@ -395,9 +392,9 @@ def figures(parts: Sequence[Part]) -> dict:
         for ax, part in zip(axes.flat, (part for part in parts if part.draw), strict=True):
             part.draw(ax)
     caption = (
-        f"Above, left: {POINTS} examples, C = {C:g}, γ = {GAMMA:g}; f = 0 and, dashed, ±1. Middle: {POINTS} others, "
-        f"C = {HARD:g}, and their convex hulls. Right: {MAILS:,} mails, {SPAM:.0%} of them spam, and two standard errors. "
-        f"Below, left: forecasts for {FRESH:,} other mails in ten bins, with two standard errors. Middle and right: "
-        f"{len(PLACES)} classes of 20 examples, and the class that is chosen at every place. Float64, one seed."
+        f"Above: {POINTS} examples, C = {C:g}, γ = {GAMMA:g}, f = 0 and, dashed, ±1; {POINTS} others and their convex "
+        f"hulls, C = {HARD:g}; {MAILS:,} mails, {SPAM:.0%} of them spam. Below: forecasts for {FRESH:,} other mails in "
+        f"ten bins; {len(PLACES)} classes of 20 examples, and the class that is chosen at every place. Bars: two "
+        "standard errors. Float64, one seed."
     )
     return {"figure": (figure, caption)}

@@ -11,7 +11,7 @@ from sklearn.metrics import pairwise
 from sklearn.svm import SVC
 
 from sandbox import data, optimizers, problems, regularizers
-from sandbox.engine import full_loss, run, solve
+from sandbox.engine import full_loss, run, smo, solve
 from sandbox.models import kernels
 from sandbox.problems import dual
 
@@ -182,3 +182,10 @@ def test_an_indefinite_kernel_is_not_vouched_for():
     problem = problems.kernel_svm(X, Y, 1.0, lambda x, z: -jnp.dot(x, z))
     assert problem.facts.convex is None
     assert solve(problem).status == "failed"
+
+
+def test_the_second_descent_compiles_nothing():
+    """Descents to one digit after the other are one program, for every number of examples."""
+    before = smo._descend._cache_size()
+    solve(problems.kernel_svm(X[:37], Y[:37], 1.0), method="smo")
+    assert smo._descend._cache_size() == before + 1
