@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sandbox import losses, optimizers, problems, theory
+from sandbox import losses, problems, theory
 from sandbox.data import separable_classes
-from sandbox.engine import run, solve
+from sandbox.engine import interior, solve
 from sandbox.models import kernels, multiclass
 from sandbox.report import Claim, same
 from sandbox.report.plots import COLOURS, DASHED, style
@@ -96,10 +96,11 @@ def soft_margin() -> Part:
     kkt = [*(alpha - np.clip(alpha + 1 - margin, 0, C)), alpha @ y]
     within, beyond, used = margin < 1 - 1e-6, margin > 1 + 1e-6, alpha > 0
     grid = np.stack(np.meshgrid(*[np.linspace(-3, 3, 61)] * 2), -1).reshape(-1, 2)
-    fewer = projected_gradient(problems.kernel_svm(X[used], y[used], C, kernels.rbf(GAMMA)))
+    Q = K * y * y[:, None]
+    fewer = interior.separate(interior.kernelled(Q[np.ix_(used, used)], y[used], C, True), used.sum(), tol=1e-14).z
     f = kernel(grid) @ (alpha * y) + b
     free, slack = used & (alpha < C), "complementary slackness"
-    again = kernel(grid)[:, used] @ (fewer * y[used]) + intercept(K[np.ix_(used, used)], y[used], fewer)
+    again = kernel(grid)[:, used] @ (C * fewer[:-1] * y[used]) + fewer[-1]
     claims = [
         Claim("soft margin: KKT residual", np.abs(kkt).max(), 1e-8, "≤", 0, "Karush 1939"),
         Claim("soft margin: relative duality gap", abs(1 - bound / primal), 1e-8, "≤", 0, "Slater 1950"),
@@ -346,23 +347,22 @@ def odds(mail: Mailbox) -> Part:
     a, b, c, d = (float(np.sum((X[:, 0] == has) & (y == spam))) for has in (1, 0) for spam in (True, False))
     problem = problems.logistic(X, y, 0.0)
     newton = solve(problem).params
-    A, theta = np.column_stack([np.ones(len(X)), X]), np.zeros(2)
+    A, theta, walk = np.column_stack([np.ones(len(X)), X]), np.zeros(2), np.zeros(2)
     for _ in range(12):
         p = sigmoid(A @ theta)
         S = p * (1 - p)
         theta = np.linalg.solve((A.T * S) @ A, A.T @ (S * (A @ theta) + y - p))
-    descent = optimizers.gradient_descent(1 / problem.facts.smoothness)
-    walk = run(problem, descent, steps=1000, key=jax.random.key(0), record=None).params
+    for _ in range(1000):
+        walk -= A.T @ (sigmoid(A @ walk) - y) / len(y) / problem.facts.smoothness
     flat = lambda params: np.append(params["b"], params["w"])
-    half = solve(problems.logistic(X, y, 0.1)).params
-    both = {name: np.stack([-side, side]) / 2 for name, side in half.items()}
-    slope = jax.jit(jax.grad(problems.softmax(X, y, 0.2).objective))(both)
+    both = {name: np.stack([-side, side]) / 2 for name, side in newton.items()}
+    slope = jax.jit(jax.grad(problems.softmax(X, y, 0.0).objective))(both)
     variance, woolf = np.linalg.inv((A.T * S) @ A)[1, 1], 1 / a + 1 / b + 1 / c + 1 / d
     claims = [
         exact("one word: e^w / (ad/bc) − 1", np.exp(newton["w"][0]) / (a * d / (b * c)) - 1, "Cornfield 1951"),
         exact("one word: variance of w / (1/a + 1/b + 1/c + 1/d) − 1", variance / woolf - 1, "Woolf 1955"),
         exact("one word: Newton − reweighted least squares", flat(newton) - theta, "one minimum"),
-        exact("one word: Newton − gradient descent", flat(newton) - flat(walk), "one minimum"),
+        exact("one word: Newton − gradient descent", flat(newton) - walk, "one minimum"),
         exact("softmax of two classes: slope at the minimum of logistic regression", flat(slope), "z₁ − z₀ = w·x + b"),
     ]
     return Part(claims)
