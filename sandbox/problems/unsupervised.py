@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from sandbox.problems.examples import FEATURES, Matrix, array, frozen
 from sandbox.problems.problem import Facts, Problem
-from sandbox.types import Key, Params
+from sandbox.types import Key, Params, Scalar
 
 HALVINGS = 64  # of the interval in which a bandwidth is sought
 
@@ -96,7 +96,9 @@ def tsne(X: Any, perplexity: float = 30.0, dimensions: int = 2) -> Problem:
     n = len(X)
     if not 1 <= perplexity < n - 1:
         raise ValueError(f"perplexity={perplexity}: expected from 1 to less than {n - 1}, the neighbours of an example")
-    P = frozen(_joint(X, float(perplexity)))
+    with jax.enable_x64(True):
+        p = np.asarray(neighbourhoods(np.asarray(X), float(perplexity)))
+    P = frozen((p + p.T) / (2 * n))
     entropy = float(np.sum(P[P > 0] * np.log(P[P > 0])))
 
     def loss(params: Params, batch: Array) -> Array:
@@ -129,12 +131,13 @@ def plus_plus(key: Key, X: Float[Array, "examples features"], clusters: int) -> 
 
     Of 2 + log k examples so drawn, the one that lowers the sum most is taken.
     """
-    tries, draws = 2 + int(np.log(clusters)), jax.random.split(key, clusters)
-    first = X[jax.random.randint(draws[0], (), 0, len(X))]
+    draws = jax.random.uniform(key, (clusters, 2 + int(np.log(clusters))), X.dtype)
+    first = X[(draws[0, 0] * len(X)).astype(int)]
 
-    def add(costs: Array, draw: Key) -> tuple[Array, Array]:
-        chances = jnp.where(jnp.any(costs > 0), jnp.log(costs), 0)  # all alike where every example has its centre
-        tried = X[jax.random.categorical(draw, chances, shape=(tries,))]
+    def add(costs: Array, draws: Array) -> tuple[Array, Array]:
+        upto = jnp.cumsum(costs)
+        # How many sums a draw passes is which example it picks: the last where every example has its centre.
+        tried = X[jnp.sum(upto[:, None] <= draws * upto[-1], 0)]
         lower = jnp.minimum(costs[:, None], squared_distances(X, tried))
         best = jnp.argmin(jnp.sum(lower, 0))
         return lower[:, best], tried[best]
@@ -143,33 +146,28 @@ def plus_plus(key: Key, X: Float[Array, "examples features"], clusters: int) -> 
     return jnp.concatenate([first[None], others])
 
 
-def _joint(X: np.ndarray, perplexity: float) -> np.ndarray:
-    """(p(j|i) + p(i|j)) / 2n, where p(·|i) ∝ exp(−β ‖xᵢ − x‖²) has the entropy log perplexity: β by bisection."""
+@jax.jit
+def neighbourhoods(X: Float[ArrayLike, "n features"], perplexity: Scalar) -> Float[Array, "n n"]:
+    """p(j|i) ∝ exp(−β ‖xᵢ − xⱼ‖²) in row i, whose entropy is log perplexity: β by bisection (Hinton & Roweis 2003)."""
+    X = jnp.asarray(X)
+    D = jnp.where(np.eye(len(X), dtype=bool), jnp.inf, squared_distances(X, X))
+    nearer = D - jnp.min(D, 1, keepdims=True)
+    others = lambda D: jnp.mean(jnp.where(jnp.isinf(D), 0, D), 1)
+    scale = jnp.log(others(nearer) + 1e-9 * others(D) + 1e-30)  # where all are equally near, nearer is 0
 
-    def distribution(log_beta: Array, nearer: Array) -> Array:
+    def distribution(log_beta: Array) -> Array:
         return jax.nn.softmax(-jnp.exp(log_beta)[:, None] * nearer, 1)
 
-    @jax.jit
-    def searched(X: Array) -> Array:
-        D = jnp.where(np.eye(len(X), dtype=bool), jnp.inf, squared_distances(X, X))
-        nearer = D - jnp.min(D, 1, keepdims=True)
-        others = lambda D: jnp.mean(jnp.where(jnp.isinf(D), 0, D), 1)
-        scale = jnp.log(others(nearer) + 1e-9 * others(D) + 1e-30)  # where all are equally near, nearer is 0
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        p = distribution(middle)
+        entropy = -jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0), 1)
+        wide = entropy > jnp.log(perplexity)
+        return jnp.where(wide, middle, low), jnp.where(wide, high, middle)
 
-        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = ends
-            middle = (low + high) / 2
-            p = distribution(middle, nearer)
-            entropy = -jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0), 1)
-            wide = entropy > np.log(perplexity)
-            return jnp.where(wide, middle, low), jnp.where(wide, high, middle)
-
-        low, high = jax.lax.fori_loop(0, HALVINGS, halve, (-scale - 10, -scale + 30))
-        return distribution((low + high) / 2, nearer)
-
-    with jax.enable_x64(True):
-        p = np.asarray(searched(np.asarray(X)))
-    return (p + p.T) / (2 * len(X))
+    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (-scale - 10, -scale + 30))
+    return distribution((low + high) / 2)
 
 
 def _between(name: str, count: int, low: int, high: int, why: str) -> None:
