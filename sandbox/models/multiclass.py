@@ -19,12 +19,12 @@ class Classifier(NamedTuple):
     scores: Callable[[Any], Float[np.ndarray, "examples classes"]]
 
 
-def predict(classifier: Classifier, X: Shaped[Any, "examples *features"]) -> Shaped[np.ndarray, " examples"]:
+def predict(classifier: Classifier, X: Shaped[Any, " examples *features"]) -> Shaped[np.ndarray, " examples"]:
     """The label of the largest score; of equal ones, the first."""
     return classifier.labels[np.argmax(classifier.scores(X), 1)]
 
 
-def one_vs_rest(fit: Fit, X: Shaped[Any, "examples *features"], y: Shaped[ArrayLike, " examples"]) -> Classifier:
+def one_vs_rest(fit: Fit, X: Shaped[Any, " examples *features"], y: Shaped[ArrayLike, " examples"]) -> Classifier:
     """A machine for each of k classes, +1 for it and −1 for all others; the score is its decision.
 
     Rifkin & Klautau (2004). `fit` is any that takes rows of X. Of two classes either gets a machine, one the other's
@@ -35,7 +35,7 @@ def one_vs_rest(fit: Fit, X: Shaped[Any, "examples *features"], y: Shaped[ArrayL
     return Classifier(labels, machines, lambda X: _decisions(machines, X))
 
 
-def one_vs_one(fit: Fit, X: Shaped[Any, "examples *features"], y: Shaped[ArrayLike, " examples"]) -> Classifier:
+def one_vs_one(fit: Fit, X: Shaped[Any, " examples *features"], y: Shaped[ArrayLike, " examples"]) -> Classifier:
     """A machine for each of k (k − 1) / 2 pairs of classes, with no other examples; the score is votes (Kreßel 1999).
 
     The larger label of a pair is +1. Where votes are equal, the sum s of the decisions for a class tells: it enters as

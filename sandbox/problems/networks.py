@@ -21,6 +21,7 @@ from sandbox.problems.supervised import explained, half_squared_error
 from sandbox.types import Array, Key, Metrics, Params
 
 Apply = Callable[[Params, Array], Array]  # inputs with the examples innermost → scores (classes, examples), or numbers
+PIECE = 2048  # examples that go through a network at a time: its layers hold many times what the pictures take
 
 
 def mlp(
@@ -136,6 +137,16 @@ def _classifier(
     return _network(name, init, apply, loss, metrics, train, test)
 
 
+def _piecewise(forward: Callable[[Array], Array], x: Array) -> Array:
+    """forward(x), whose last axis is that of the examples, piece after piece; a gradient computes each piece again."""
+    whole = len(x) // PIECE * PIECE
+    if len(x) <= PIECE:
+        return forward(x)
+    pieces = jax.lax.map(jax.checkpoint(forward), x[:whole].reshape(-1, PIECE, *x.shape[1:]))
+    z = jnp.moveaxis(pieces, 0, -2).reshape(*pieces.shape[1:-1], whole)
+    return z if whole == len(x) else jnp.concatenate([z, forward(x[whole:])], axis=-1)
+
+
 def _network(
     name: str,
     init: Callable[[Key], Params],
@@ -148,7 +159,7 @@ def _network(
     def outputs_and_targets(params: Params, batch: Examples) -> tuple[Array, Array]:
         x, y = jnp.asarray(batch.X, jax.tree.leaves(params)[0].dtype), jnp.asarray(batch.y)
         y = y if jnp.issubdtype(y.dtype, jnp.integer) else y.astype(x.dtype)
-        return apply(params, jnp.moveaxis(x, 0, -1)), y
+        return _piecewise(lambda x: apply(params, jnp.moveaxis(x, 0, -1)), x), y
 
     def evaluate(params: Params) -> Metrics:
         assert test is not None
