@@ -38,9 +38,10 @@ class Setting(NamedTuple):
     seeds: int = 1
     rates: tuple[float, float, int] = (1e-3, 3.0, 16)
     x64: bool = True
-    rows: int = 400  # of a trace, each the objective on all data
+    every: int = 1  # steps to a row of the trace: the objective on all data, which only a full batch has at hand
 
 
+ROWS = 400  # of a trace that are looked at
 METHODS = {
     "gradient descent": lambda rate, beta: optimizers.gradient_descent(rate),
     "heavy ball": lambda rate, beta: optimizers.sgd(rate, momentum=beta[0]),
@@ -82,7 +83,7 @@ def nonconvex() -> dict[str, Setting]:
         "Himmelblau": Setting(problems.himmelblau(), 500, seeds=16, rates=rate),
         "Rastrigin": Setting(problems.rastrigin(), 500, seeds=16, rates=rate),
         "MLP, digits": Setting(
-            problems.digits_mlp(hidden=(64,)), 300, batch_size=128, seeds=4, rates=(3e-4, 1.0, 12), x64=False, rows=100
+            problems.digits_mlp(hidden=(64,)), 300, batch_size=128, seeds=4, rates=(3e-4, 1.0, 12), x64=False, every=3
         ),
     }
 
@@ -133,7 +134,7 @@ def rates(panel: str, setting: Setting, fast: bool):
         method = METHODS[optimizer](rate(optimizer, position), setting.momentum)
         return run(
             problem, method, steps=steps, key=jax.random.key(seed), batch_size=setting.batch_size,
-            record=full_loss, every=max(1, steps // setting.rows),
+            record=full_loss, every=setting.every,
         )  # fmt: skip
 
     *_, count = setting.rates
@@ -141,6 +142,7 @@ def rates(panel: str, setting: Setting, fast: bool):
     name = panel.replace(",", "").replace(" ", "-").replace("=", "")
     with jax.enable_x64(setting.x64):
         ds = kept(__file__, name, fast, train, optimizer=list(METHODS), position=positions, seed=range(setting.seeds))
+    ds = ds.isel(step=slice(None, None, max(1, ds.step.size // ROWS)))
     return ds.assign_coords(learning_rate=(("optimizer", "position"), [rate(m, positions) for m in METHODS]))
 
 

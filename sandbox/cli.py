@@ -315,7 +315,7 @@ def reproduce(
     with start(False):
         processes = min(2, len(os.sched_getaffinity(0)))
         failed = reproduction.reproduce(
-            experiments_folder(), experiments or [], fast, print_, processes, functools.partial(start, False)
+            experiments_folder(), experiments or [], fast, print_, processes, functools.partial(start, False, True)
         )
     if failed:
         raise typer.Exit(1)
@@ -367,12 +367,17 @@ def report(
     typer.echo(page(results))
 
 
-def start(x64: bool) -> Any:
-    """Every core a device, compiled programs kept between calls, and the precision that was asked for."""
+def start(x64: bool, short: bool = False) -> Any:
+    """Every core a device, compiled programs kept between calls, and the precision that was asked for.
+
+    `short`: programs that run shorter than they take to compile are to come.
+    """
     import jax
 
     import sandbox
 
+    if short:
+        sandbox.compile_fast()
     sandbox.use_all_cores()
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sandbox" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -4,7 +4,6 @@ import contextlib
 import inspect
 import io
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+import sandbox
 from sandbox import tree
 from sandbox.optimizers import catalogue
 from sandbox.optimizers.base import Optimizer
@@ -63,8 +63,7 @@ def _in_processes(names: list[str], processes: int) -> Iterator[Row]:
 def _compile_fast(cache: str | None) -> None:
     """Nearly all the time is compilation and dispatch of small programs: without optimization, in the thread that asks,
     and what one process has compiled is there for the other."""
-    if jax.__version_info__ < (0, 11):  # a flag that XLA no longer knows would end the process
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    sandbox.compile_fast()
     jax.config.update("jax_disable_most_optimizations", True)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_compilation_cache_dir", cache)
