@@ -4,6 +4,9 @@ BIN := .venv/bin
 # What is never imported need not be compiled: that takes half of the time of an installation.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
+# But what is imported is compiled once, and not by every process again, where the environment says so.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: reproduce test test-all check validate acceptance install clean
 
 reproduce: .venv/run.stamp    ## run the experiments, print their claims, write results/index.html

@@ -368,10 +368,7 @@ def report(
 
 
 def start(x64: bool, short: bool = False) -> Any:
-    """Every core a device, compiled programs kept between calls, and the precision that was asked for.
-
-    `short`: programs that run shorter than they take to compile are to come.
-    """
+    """Every core a device, compiled programs kept, the precision that was asked for; `short`: loops of few seconds."""
     import jax
 
     import sandbox
@@ -381,7 +378,7 @@ def start(x64: bool, short: bool = False) -> Any:
     sandbox.use_all_cores()
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sandbox" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return jax.enable_x64(x64)
 
