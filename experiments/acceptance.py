@@ -7,6 +7,7 @@ killed. All of it takes an hour on two cores; each part has a table of its own.
     python experiments/acceptance.py speeds fresh_clones   these
 """
 
+import json
 import os
 import re
 import subprocess
@@ -33,8 +34,6 @@ class Line(NamedTuple):
 
 def shell(command: str, folder: Path = ROOT, **environment: str) -> tuple[int, str, float]:
     """Exit code, output and seconds of a command."""
-    import os
-
     began = time.perf_counter()
     done = subprocess.run(
         command, shell=True, cwd=folder, capture_output=True, text=True, env={**os.environ, **environment}
@@ -114,6 +113,36 @@ def solutions() -> Iterator[Line]:
     """Certified optima in time, on the sets in $SANDBOX_DATA, or on data like them."""
     folder = os.environ.get("SANDBOX_DATA", "")
     yield from written("solve", lambda row: (row["what"], row["measured"]), folder)
+
+
+def optima() -> Iterator[Line]:
+    """Certified optima beside independent solvers."""
+    command = "experiments/optima.py"
+    _, text, _ = shell(f"{sys.executable} {command}")
+    found = re.findall(r"^(\w[\w ]*): (\d+) cases, apart (\S+), certificate (\S+)$", text, re.MULTILINE)
+    for kind, cases, apart, certificate in found or [("every kind", "0", "nan", "nan")]:
+        yield Line(
+            f"{kind}: f* beside another solver's, {cases} cases", f"python {command}", "≤ 1e-9; certificate ≤ 1e-8",
+            f"{apart}; {certificate}", float(apart) <= 1e-9 and float(certificate) <= 1e-8,
+        )  # fmt: skip
+
+
+def accuracy() -> Iterator[Line]:
+    """Digits from nothing; MNIST where $SANDBOX_MNIST names its folder."""
+    names = {"accuracy": ""} | ({"mnist": f"--data {mnist}"} if (mnist := os.environ.get("SANDBOX_MNIST")) else {})
+    with tempfile.TemporaryDirectory() as folder:
+        shell(f"git clone --quiet {ROOT} {folder}/clone")
+        for name, options in names.items():
+            code, _, seconds = shell(
+                f"{sys.executable} -m sandbox reproduce {name} {options}", Path(folder) / "clone",
+                PYTHONPATH=f"{folder}/clone", XDG_CACHE_HOME=f"{folder}/cache",
+            )  # fmt: skip
+            claims = json.loads((Path(folder) / "clone" / "results" / name / "claims.json").read_text())
+            for claim in claims if code in (0, 1) else []:
+                measured, wanted = f"{claim['measured']:.2%}", f"≥ {claim['expected']:.1%}"
+                yield Line(claim["name"], f"sandbox reproduce {name}", wanted, measured, claim["holds"])
+            took = f"{seconds:.0f} s, exit {code}"
+            yield Line(f"{name}: all of it", f"sandbox reproduce {name}", "≤ 180 s", took, seconds <= 180 and code == 0)
 
 
 def scaling() -> Iterator[Line]:
@@ -267,6 +296,9 @@ TESTS = {
     "a run in pieces, killed ten times: bit for bit": "tests/test_checkpoint.py",
     "two processes equal one; killed at ten moments, bit for bit": "tests/test_team.py",
     "Ray's workers equal one process; killed at ten moments": "tests/test_cluster.py",
+    "kernel machines: KKT, gap, projected gradient, LIBSVM": "tests/test_svm.py tests/test_kernels.py",
+    "readers under fuzzing: file and place, no crash": "tests/test_files.py",
+    "AlexNet: 60,965,224 parameters, and a step": "tests/test_language.py -k alexnet",
     "full disk, damage, jumping clock, two writers": "tests/test_store.py -k 'damage or full or clock or writer'",
     "Ctrl-C leaves what is finished": "tests/test_cli.py -k ctrl_c",
 }
@@ -290,6 +322,8 @@ PARTS: dict[str, Callable[[], Iterator[Line]]] = {
         limits,
         rivals,
         solutions,
+        optima,
+        accuracy,
         scaling,
         deviations,
         parity,

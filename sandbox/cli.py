@@ -95,7 +95,7 @@ def version(
 def list_() -> None:
     """Problems, optimizers and experiments, one line each."""
     from sandbox import optimizers, problems
-    from sandbox.reproduction import files
+    from sandbox.reproduction import files, folder_of_experiments
 
     for title, module, names in (
         ("problems", problems, problems.names()),
@@ -103,7 +103,7 @@ def list_() -> None:
     ):
         rows = [(name, caption(getattr(module, name))) for name in names]
         show(title, ("name", "what it is"), rows)
-    folder = experiments_folder(missing_ok=True)
+    folder = folder_of_experiments(missing_ok=True)
     if folder:
         texts = {path.stem: ast.get_docstring(ast.parse(path.read_text())) or "" for path in files(folder)}
         show(
@@ -305,18 +305,20 @@ def landscape(
 @app.command()
 def reproduce(
     experiments: Annotated[
-        list[str] | None, typer.Argument(metavar="[EXPERIMENT]…", help="names; all when left out")
+        list[str] | None, typer.Argument(metavar="[EXPERIMENT]…", help="names; all that are quick when left out")
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="a coarser grid, to see that everything works")] = False,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="your files, for an experiment that needs some, like mnist")
+    ] = None,
 ) -> None:
     """Run the experiments, print their claims, write results/index.html. Exit code 1 if a claim fails."""
     from sandbox import reproduction
 
     with start(False):
         processes = min(2, len(os.sched_getaffinity(0)))
-        failed = reproduction.reproduce(
-            experiments_folder(), experiments or [], fast, print_, processes, functools.partial(start, False, True)
-        )
+        folder, prepare = reproduction.folder_of_experiments(), functools.partial(start, False, True)
+        failed = reproduction.reproduce(folder, experiments or [], fast, print_, processes, prepare, data)
     if failed:
         raise typer.Exit(1)
 
@@ -388,13 +390,3 @@ def whole(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise ValueError(f"--{name.replace('_', '-')} {number}: expected a whole number from 1 up")
-
-
-def experiments_folder(missing_ok: bool = False) -> Path:
-    """experiments/ here or in a parent."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "experiments" / "__init__.py").is_file():
-            return folder / "experiments"
-    if missing_ok:
-        return Path()
-    raise ValueError(f"no experiments/ in {Path.cwd().name} or a parent; run this in a checkout of the project")

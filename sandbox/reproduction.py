@@ -63,10 +63,23 @@ def results(experiment: Path, fast: bool) -> Path:
     return (root / "fast" if fast else root) / experiment.stem
 
 
-def files(folder: Path) -> list[Path]:
-    """The scripts of a folder that are experiments: those with a main that are not benchmarks."""
+def folder_of_experiments(missing_ok: bool = False) -> Path:
+    """experiments/ here or in a parent."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "experiments" / "__init__.py").is_file():
+            return folder / "experiments"
+    if missing_ok:
+        return Path()
+    raise ValueError(f"no experiments/ in {Path.cwd().name} or a parent; run this in a checkout of the project")
+
+
+def files(folder: Path, without: str = "benchmark") -> list[Path]:
+    """The scripts of a folder that are experiments: those with a main that do not say `benchmark = True`.
+
+    Those that say `on_request = True`, since they take minutes or need data, run where they are named.
+    """
     scripts = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-    return [path for path in scripts if not re.search(r"^benchmark = True$", path.read_text(), re.MULTILINE)]
+    return [path for path in scripts if not re.search(rf"^({without}) = True$", path.read_text(), re.MULTILINE)]
 
 
 def about(docstring: str) -> dict[str, str]:
@@ -87,9 +100,11 @@ def reproduce(
     tell: Callable[[Any], None],
     processes: int = 1,
     prepare: Callable[[], Any] = _nothing,
+    data: Path | None = None,
 ) -> int:
     """Run experiments by name, all where none is given; write their results and the page. Returns how many claims fail.
 
+    `data` is a folder with data of the user's, for those whose main takes one.
     `tell` gets every line and table, as it comes. With more processes, some experiments run at a time: most of their
     time is spent in one thread, which compiles or draws. `prepare`, which can be sent to them, is called there first.
     """
@@ -97,12 +112,13 @@ def reproduce(
     from sandbox.lookup import nearest
 
     known = {path.stem: path for path in files(folder)}
-    chosen = list(names) or list(known)
+    chosen = list(names) or [path.stem for path in files(folder, "benchmark|on_request")]
     for name in chosen:
         if name not in known:
             raise ValueError(f"no experiment is called '{name}'{nearest(name, known)}; there are {', '.join(known)}")
     failed = total = 0
-    for verdict in _verdicts([known[name] for name in chosen], fast, tell, min(processes, len(chosen)), prepare):
+    scripts = [known[name] for name in chosen]
+    for verdict in _verdicts(scripts, fast, tell, min(processes, len(chosen)), prepare, data):
         tell(report.claims_table(verdict.claims, title=verdict.title))
         tell(verdict.line)
         failed += sum(not claim.holds for claim in verdict.claims)
@@ -119,24 +135,29 @@ class _Verdict(NamedTuple):
 
 
 def _verdicts(
-    scripts: list[Path], fast: bool, tell: Callable[[Any], None], processes: int, prepare: Callable[[], Any]
+    scripts: list[Path],
+    fast: bool,
+    tell: Callable[[Any], None],
+    processes: int,
+    prepare: Callable[[], Any],
+    data: Path | None,
 ) -> Iterator[_Verdict]:
     """One after the other, or as they are done; what has not begun when one fails is left."""
     if processes < 2:
         for script in scripts:
             tell(f"{script.stem} …")
-            yield _experiment(script, fast)
+            yield _experiment(script, fast, data)
         return
     tell(f"{len(scripts)} experiments, {processes} at a time …")
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), prepare) as pool:
-        verdicts = [pool.submit(_quietly, script, fast) for script in scripts]
+        verdicts = [pool.submit(_quietly, script, fast, data) for script in scripts]
         try:
             yield from (verdict.result() for verdict in as_completed(verdicts))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _experiment(script: Path, fast: bool) -> _Verdict:
+def _experiment(script: Path, fast: bool, data: Path | None) -> _Verdict:
     """Run one, and write its results."""
     from sandbox import report
 
@@ -145,17 +166,20 @@ def _experiment(script: Path, fast: bool) -> _Verdict:
     began = time.perf_counter()
     module = import_module(f"{folder.name}.{script.stem}")
     text = about(module.__doc__ or "")
-    found: Findings = module.main(fast)
+    asks = "data" in inspect.signature(module.main).parameters
+    if asks and data is None:
+        raise ValueError(f"{script.stem} needs --data FOLDER: {text['title']}")
+    found: Findings = module.main(fast, data) if asks else module.main(fast)
     place = results(script, fast)
     report.write(place, figures=found.figures, claims=found.claims, summary=found.summary, about=text)
     line = f"  {_reused(found.sweeps)}{time.perf_counter() - began:.1f} s, in {_short(place)}"
     return _Verdict(text["title"], found.claims, line)
 
 
-def _quietly(script: Path, fast: bool) -> _Verdict:
+def _quietly(script: Path, fast: bool, data: Path | None) -> _Verdict:
     """What it says on the way, two bars over each other, comes at its end."""
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        verdict = _experiment(script, fast)
+        verdict = _experiment(script, fast, data)
     return verdict._replace(line=verdict.line + f"\n{said.getvalue()}".rstrip())
 
 

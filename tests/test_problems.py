@@ -602,3 +602,39 @@ def test_a_network_with_a_linear_output_is_least_squares_of_its_layers(key, x64)
 def test_a_network_without_hidden_layers_is_linear_regression():
     problem = problems.mlp_regression(*data.load_diabetes()[:2], hidden=())
     assert solve(problem).value == pytest.approx(solve(problems.diabetes_linear()).value, rel=1e-9)
+
+
+def test_shifted_pictures_are_the_mean_over_all_places_and_themselves_without_a_key():
+    rng = np.random.default_rng(0)
+    X, y = rng.random((3, 4, 5)), np.array([0, 1, 1])
+    problem = problems.cnn(X, y, (2,))
+    moved, params = problems.shifted(problem), problem.init(jax.random.key(1))
+    assert float(moved.loss(params, moved.data, None)) == float(problem.loss(params, problem.data, None))
+    big = np.pad(X, ((0, 0), (1, 1), (1, 1)))
+    places = [big[:, i : i + 4, j : j + 5] for i in range(3) for j in range(3)]
+    each = [float(problem.loss(params, problem.data._replace(X=place), None)) for place in places]
+    draw = jax.jit(jax.vmap(lambda key: moved.loss(params, moved.data, key)))
+    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))
+    assert len(np.unique(drawn)) > 100  # every picture has a place of its own
+    assert abs(drawn.mean() - np.mean(each)) < 4 * drawn.std() / np.sqrt(len(drawn))
+    still = problems.shifted(problem, 0)
+    assert float(still.loss(params, still.data, jax.random.key(0))) == each[4]
+
+
+def test_what_cannot_be_shifted_is_said():
+    with pytest.raises(ValueError, match="no pictures"):
+        problems.shifted(problems.digits_mlp())
+    with pytest.raises(ValueError, match="reach=-1"):
+        problems.shifted(problems.digits_cnn(), -1)
+
+
+@pytest.mark.parametrize("more", [0, 1, 5])
+def test_a_large_batch_in_pieces_has_the_value_and_slope_of_all_at_once(monkeypatch, x64, more):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12 + more, 4, 4)), rng.integers(3, size=12 + more)
+    problem = problems.cnn(X, y, (2,), X_test=X, y_test=y)
+    params = problem.init(jax.random.key(0))
+    whole = jax.value_and_grad(problem.objective)(params), problem.evaluate(params)
+    monkeypatch.setattr("sandbox.problems.networks.PIECE", 6)
+    pieces = jax.value_and_grad(problem.objective)(params), problem.evaluate(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), pieces, whole)

@@ -33,7 +33,7 @@ def main(fast):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A checkout with the experiments `halves` and `plain`, and a benchmark that is none."""
+    """A checkout with the experiments `halves` and `plain`, `own` on request, and a benchmark that is none."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     folder = tmp_path / f"trials_of_{tmp_path.name}"  # its own package: Python remembers what it imported
     folder.mkdir()
@@ -41,6 +41,9 @@ def folder(tmp_path, monkeypatch):
     (folder / "halves.py").write_text(HALVES)
     plain = "from sandbox.reproduction import Findings\n\ndef main(fast):\n    return Findings({}, [])\n"
     (folder / "plain.py").write_text(f'"""Nothing at all."""\n{plain}')
+    listed = "[], [], [{'file': path.name} for path in data.iterdir()])"
+    own = plain.replace("main(fast)", "main(fast, data)").replace("[])", listed)
+    (folder / "own.py").write_text(f'"""On data of the user."""\non_request = True\n{own}')
     (folder / "clock.py").write_text(f'"""A race."""\nbenchmark = True\n{plain}')
     return folder
 
@@ -63,7 +66,19 @@ def test_about_reads_the_parts_of_a_docstring():
 
 
 def test_benchmarks_are_not_experiments(folder):
-    assert [path.stem for path in reproduction.files(folder)] == ["halves", "plain"]
+    assert [path.stem for path in reproduction.files(folder)] == ["halves", "own", "plain"]
+
+
+def test_an_experiment_on_request_runs_where_it_is_named_on_the_users_data(folder, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "mine.csv").touch()
+    reproduce(folder)
+    assert not (folder.parent / "results" / "own").exists()
+    with pytest.raises(ValueError, match="own needs --data FOLDER: On data of the user"):
+        reproduce(folder, "own")
+    assert reproduction.reproduce(folder, ["own"], False, lambda _: None, data=data) == 0
+    assert (folder.parent / "results" / "own" / "summary.csv").read_text().split() == ["file", "mine.csv"]
 
 
 def test_a_claim_that_fails_is_counted_and_written(folder):
@@ -108,7 +123,7 @@ def test_fast_has_a_folder_of_its_own(folder):
 
 
 def test_an_unknown_experiment_is_refused_before_any_is_run(folder):
-    with pytest.raises(ValueError, match=r"'halvse' \(did you mean halves\?\); there are halves, plain"):
+    with pytest.raises(ValueError, match=r"'halvse' \(did you mean halves\?\); there are halves, own, plain"):
         reproduce(folder, "plain", "halvse")
     assert not (folder.parent / "results").exists()
 

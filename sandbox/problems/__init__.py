@@ -13,7 +13,7 @@ from sandbox.problems.analytic import (
 )
 from sandbox.problems.dual import breast_cancer_kernel_svm, kernel_svm
 from sandbox.problems.modules import from_flax
-from sandbox.problems.networks import cnn, diabetes_mlp, digits_cnn, digits_mlp, mlp, mlp_regression
+from sandbox.problems.networks import cnn, diabetes_mlp, digits_cnn, digits_mlp, mlp, mlp_regression, shifted
 from sandbox.problems.problem import Facts, Problem, certify
 from sandbox.problems.supervised import (
     breast_cancer_logistic,
@@ -89,6 +89,7 @@ __all__ = [
     "ridge",
     "rosenbrock",
     "saddle",
+    "shifted",
     "softmax",
     "svm",
     "tsne",

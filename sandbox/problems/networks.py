@@ -18,7 +18,7 @@ from sandbox.models.mlp import Activation
 from sandbox.problems.examples import FEATURES, PICTURES, Examples, coded, distinct, frozen, held_out, inputs, real
 from sandbox.problems.problem import Facts, Problem, nothing
 from sandbox.problems.supervised import explained, half_squared_error
-from sandbox.types import Array, Key, Metrics, Params
+from sandbox.types import Array, Key, Metrics, Params, Scalar
 
 Apply = Callable[[Params, Array], Array]  # inputs with the examples innermost → scores (classes, examples), or numbers
 PIECE = 2048  # examples that go through a network at a time: its layers hold many times what the pictures take
@@ -87,6 +87,32 @@ def cnn(
         return models.cnn.apply(params, pictures, activation)
 
     return _classifier("cnn", init, apply, train, test)
+
+
+def shifted(problem: Problem, reach: int = 1) -> Problem:
+    """The same pictures anew in every step, each by up to `reach` pixels away along both sides (LeCun et al. 1998).
+
+    What is pushed over an edge is lost, and zeros come in. Without a key the loss sees the pictures where they are.
+    """
+    if not isinstance(problem.data, Examples) or problem.data.X.ndim < 3:
+        raise ValueError(f"{problem.name}: its data are no pictures, (examples, height, width), that could be moved")
+    if reach < 0:
+        raise ValueError(f"reach={reach}: expected a number of pixels, 0 or more")
+
+    def loss(params: Params, batch: Examples, key: Key | None) -> Scalar:
+        if key is None:
+            return problem.loss(params, batch, key)
+        draw, rest = jax.random.split(key)
+        corners = jax.random.randint(draw, (len(batch.X), 2), 0, 2 * reach + 1)
+        edges = [(reach, reach)] * 2 + [(0, 0)] * (batch.X.ndim - 3)
+
+        def moved(picture: Array, corner: Array) -> Array:
+            start = (*corner, *[0] * (batch.X.ndim - 3))
+            return jax.lax.dynamic_slice(jnp.pad(picture, edges), start, picture.shape)
+
+        return problem.loss(params, batch._replace(X=jax.vmap(moved)(jnp.asarray(batch.X), corners)), rest)
+
+    return replace(problem, loss=loss)
 
 
 def diabetes_mlp(hidden: Sequence[int] = (16,), activation: Activation = "tanh") -> Problem:
