@@ -1,5 +1,7 @@
 """Arithmetic on trees of arrays: parameters as vectors of a Euclidean space."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -26,10 +28,15 @@ def zeros_like(a: Params) -> Params:
     return jax.tree.map(jnp.zeros_like, a)
 
 
-def double(a: Params) -> Params:
-    """Real leaves in float64; integers, labels say, as they are."""
-    wide = lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+def real(a: Params, dtype: Any) -> Params:
+    """Real leaves in this type; integers, labels say, as they are."""
+    wide = lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
     return jax.tree.map(lambda x: wide(jnp.asarray(x)), a)
+
+
+def double(a: Params) -> Params:
+    """Real leaves in float64."""
+    return real(a, jnp.float64)
 
 
 def dot(a: Params, b: Params) -> Array:

@@ -290,3 +290,18 @@ def test_both_smooth_methods_agree(method):
     X, y = random_regression(30, 4, seed=9)
     problem = problems.ridge(X, y, 0.1)
     np.testing.assert_allclose(certified(problem, method=method).value, solve(problem).value, rtol=1e-13)
+
+
+@pytest.mark.parametrize("spread", [0, 3, 6])
+def test_a_hessian_in_single_precision_leads_to_the_same_minimum(monkeypatch, spread):
+    """Features of sizes up to 10^±spread/2: the curvatures spread over twice as many powers of ten."""
+    rng = np.random.default_rng(spread)
+    X = rng.normal(size=(500, 8)) * np.logspace(-spread / 2, spread / 2, 8)
+    problem = problems.logistic(X, rng.random(500) < 0.4, 1e-6)
+    exact = solve(problem)
+    monkeypatch.setattr("sandbox.engine.objective.LARGE", 0)
+    coarse = solve(problem)
+    assert coarse.status == exact.status == "converged"
+    assert coarse.certificate <= 1e-12
+    np.testing.assert_allclose(coarse.value, exact.value, rtol=1e-14)
+    assert coarse.iterations <= exact.iterations + 8

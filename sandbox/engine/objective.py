@@ -10,7 +10,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from sandbox import regularizers, tree
-from sandbox.models import linear
 from sandbox.problems.problem import Problem
 from sandbox.problems.supervised import LinearModel
 from sandbox.types import Array, Key, Params
@@ -26,6 +25,7 @@ class Objective(NamedTuple):
     descent: Callable[..., Array] | None = None  # x, L → a point below x
     fixed_point: Callable[..., Array] | None = None  # x, L → x − prox(x − ∇f/L, 1/L)
     jacobian: Callable[..., Array] | None = None  # of the fixed point
+    coarse: Callable[..., Array] | None = None  # ∇²f in single precision, where that takes half the time of a step
 
 
 def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> Objective:
@@ -36,7 +36,14 @@ def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> O
             jax.eval_shape(problem.init, key)["w"].shape[0] if jnp.issubdtype(model.y.dtype, jnp.integer) else None
         )
         functions = _linear(model.loss, model.fit_intercept, classes, problem.penalty is not None)
-        return _on((model.X, model.y, model.l2, model.l1), functions)
+        X = np.asarray(model.X, float)
+        A = np.hstack([np.ones((len(X), 1)), X]) if model.fit_intercept else X
+        data = (A, model.y, model.l2, model.l1)
+        f = _on(data, functions)
+        if A.size * A.shape[1] < LARGE:
+            return f
+        single = tree.real(data, np.float32)
+        return f._replace(coarse=lambda x: functions.hessian(jnp.asarray(x, np.float32), single))
     penalty = problem.penalty
     prox = None if penalty is None else lambda x, step, data: ravel_pytree(penalty.prox(unravel(x), step))[0]
     functions = _functions(
@@ -77,6 +84,7 @@ def _judge(problem: Problem) -> Callable[..., tuple[Array, Array]]:
     return judge
 
 
+LARGE = 5e7  # products in a Hessian, from which on it is formed in single precision first
 LENGTH = 200  # steps of FISTA at a time
 INNER = 2000  # of them, at most, on a model of a few variables
 
@@ -85,6 +93,8 @@ def _functions(loss: Any, total: Any, hessian: Any, prox: Any) -> Objective:
     gradient = jax.grad(loss)
 
     def at(x: Array, data: Any) -> tuple[Array, Array]:
+        if prox is None:
+            return jax.value_and_grad(loss)(x, data)
         return total(x, data), gradient(x, data)
 
     def fixed_point(x: Array, L: Array, data: Any) -> Array:
@@ -144,29 +154,31 @@ def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None
     outputs = classes or 1
     biases = outputs if fit_intercept else 0
 
-    def unravel(x: Array) -> Params:
-        w = x[biases:] if classes is None else x[biases:].reshape(classes, -1)
-        return {"w": w} | ({"b": x[0] if classes is None else x[:biases]} if fit_intercept else {})
+    def scores(x: Array, A: Array) -> Array:
+        """A Wᵀ, a row for each example; A has a first column of ones where there is an intercept."""
+        W = x[biases:].reshape(outputs, -1)
+        return A @ (jnp.hstack([x[:biases, None], W]) if fit_intercept else W).T
+
+    def one(z: Array, y: Array) -> Array:
+        return loss(z if classes else z[0], y)
 
     def smooth(x: Array, data: Any) -> Array:
-        X, y, l2, _ = data
-        scores = linear.apply(unravel(x), X.T)
-        return jnp.mean(jax.vmap(loss, in_axes=(-1, 0))(scores, y)) + l2 / 2 * jnp.sum(x[biases:] ** 2)
+        A, y, l2, _ = data
+        return jnp.mean(jax.vmap(one)(scores(x, A), y)) + l2 / 2 * jnp.sum(x[biases:] ** 2)
 
     def total(x: Array, data: Any) -> Array:
         return smooth(x, data) + data[3] * jnp.sum(jnp.abs(x[biases:]))
 
     def hessian(x: Array, data: Any) -> Array:
-        """Σ Sᵢ ⊗ aᵢaᵢᵀ / n + l2 D, with aᵢ = (1, xᵢ) and Sᵢ the loss's Hessian in the scores of example i.
+        """Σ Sᵢ ⊗ aᵢaᵢᵀ / n + l2 D, with Sᵢ the loss's Hessian in the scores of example i, aᵢ.
 
         A few matrix products, where differentiating would take one pass for each parameter.
         """
-        X, y, l2, _ = data
-        scores = jnp.atleast_2d(linear.apply(unravel(x), X.T))
-        one = lambda z, y: loss(z if classes else z[0], y)
-        S = jax.vmap(jax.hessian(one), in_axes=(1, 0))(scores, y)
-        A = jnp.hstack([jnp.ones((len(X), 1)), X]) if fit_intercept else X
-        outer = jax.lax.map(lambda s: (A.T * s) @ A / len(A), S.reshape(len(X), -1).T)
+        A, y, l2, _ = data
+        S = jax.vmap(jax.hessian(one))(scores(x, A), y).reshape(len(A), -1).T
+        product = lambda s: (A.T * s) @ A / len(A)
+        # A matrix product has all threads only outside of a loop.
+        outer = product(S[0])[None] if outputs == 1 else jax.lax.map(product, S)
         width = A.shape[1]
         H = outer.reshape(outputs, outputs, width, width).transpose(0, 2, 1, 3).reshape(outputs * width, -1)
         order = np.arange(outputs * width).reshape(outputs, width)

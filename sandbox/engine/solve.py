@@ -24,6 +24,7 @@ DENSE = 3000  # a Hessian is formed and factorised up to so many parameters
 STARTS = 16  # of a non-convex problem of at most FEW parameters
 FEW = 100
 EPS = float(np.finfo(np.float64).eps)
+SINGLE = float(np.finfo(np.float32).eps)
 
 
 class _Own(NamedTuple):
@@ -140,13 +141,18 @@ def _newton(f: Objective, x: np.ndarray, tol: float, convex: bool, most: int = 2
     value, g = _numbers(f, x)
     norms, evaluations = [float(np.linalg.norm(g))], 1
     lengths: list[float] = []
+    curvature, eps = (f.hessian, EPS) if f.coarse is None else (f.coarse, SINGLE)
     settled: bool | None = True if norms[0] <= tol else None
     while len(lengths) < most and settled is not False and tol / 1000 < norms[-1] < np.inf:
-        step = _least_norm(np.asarray(f.hessian(x)), g)
+        step = _least_norm(np.asarray(curvature(x)), g, eps)
         t, x_new, value_new, g_new, tried = _backtrack(f, x, value, g, step)
         evaluations += 1 + tried
-        if t == 0:
+        if t == 0 and eps == EPS:
             break
+        if t == 0 or (t == 1 and np.linalg.norm(g_new) > norms[-1] / 2):
+            curvature, eps = f.hessian, EPS  # for the rounding of a coarse one may be what holds a step back
+        if t == 0:
+            continue
         x, value, g = x_new, value_new, g_new
         lengths.append(float(np.linalg.norm(step)))
         norms.append(float(np.linalg.norm(g)))
@@ -170,12 +176,12 @@ def _no_negative_curvature(f: Objective, x: np.ndarray) -> bool:
     return bool(curvatures[0] >= -max(64, len(x)) * EPS * np.abs(curvatures).max())
 
 
-def _least_norm(H: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """The shortest step with |H| step = −g, where |H| has the absolute values of H's eigenvalues."""
+def _least_norm(H: np.ndarray, g: np.ndarray, eps: float = EPS) -> np.ndarray:
+    """The shortest step with |H| step = −g, where |H| has the absolute values of H's eigenvalues, eps its rounding."""
     if not np.isfinite(H).all():
         return np.zeros_like(g)
     curvatures, directions = np.linalg.eigh(H)
-    floor = max(64, len(g)) * EPS * np.abs(curvatures).max()
+    floor = max(64, len(g)) * eps * np.abs(curvatures).max()
     kept = np.abs(curvatures) > floor
     inverse = np.where(kept, 1 / np.where(kept, np.abs(curvatures), 1), 0)
     return -directions @ (inverse * (directions.T @ g))
