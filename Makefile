@@ -4,7 +4,7 @@ BIN := .venv/bin
 # What is never imported need not be compiled: that takes half of the time of an installation.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
-# But what is imported is compiled once, and not by every process again, where the environment says so.
+# What is imported is compiled once and kept, even where the environment says that it should not be.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: reproduce test test-all check validate acceptance install clean

@@ -8,9 +8,8 @@ network at least 98.7 %. The second half of the set is of other writers (Alpaydi
 they reach 94 % and 95 %.
 
 Found: 98.2 % and 98.9 % in the folds; 94.6 % and 98.3 % on other writers, which cost the convolutional network
-little. A digit moved by a pixel is the same digit, and its pictures are shifted anew in every step; the perceptron,
-which has to learn every place for itself, got worse by that and sees them as they are. Rates, sizes and steps were
-taken after four trials each on the same folds and seeds, so that the folds flatter a little.
+little. A digit moved by a pixel is the same digit, and its pictures are shifted anew in every step. Rates, sizes and
+steps were taken after four trials each on the same folds and seeds, so that the folds flatter a little.
 """
 
 from collections.abc import Callable
@@ -48,15 +47,16 @@ class Network(NamedTuple):
 def main(fast: bool) -> Findings:
     """Two sweeps: folds × seeds × networks, and networks × seeds on the two halves of writers."""
     X, y = digits()
-    steps = 10 if fast else 1
+    shorter, slack = (10, 0.03) if fast else (1, 0.0)
     folds = stratified(X, y)
     half = np.arange(len(y)) < len(y) // 2
-    known = kept(__file__, "folds", fast, trained(folds, steps), network=list(WANTED), fold=range(FOLDS),
+    known = kept(__file__, "folds", fast, trained(folds, shorter), network=list(WANTED), fold=range(FOLDS),
                  seed=range(SEEDS))  # fmt: skip
-    other = kept(__file__, "writers", fast, trained(half[None], steps), network=list(WANTED), fold=[0],
+    other = kept(__file__, "writers", fast, trained(half[None], shorter), network=list(WANTED), fold=[0],
                  seed=range(SEEDS))  # fmt: skip
+    mean = lambda ds, name: float(ds.accuracy.sel(network=name).mean())
     claims = [
-        Claim(f"{name}, {where}: mean accuracy", float(ds.accuracy.sel(network=name).mean()), wanted, "≥", 0, source)
+        Claim(f"{name}, {where}: mean accuracy", mean(ds, name), wanted, "≥", slack, source)
         for where, ds, place, source in (
             ("five folds", known, 0, "stratified, shuffled by seed 0"),
             ("other writers", other, 1, "trained on the first half"),

@@ -142,7 +142,7 @@ def features(X: np.ndarray, y: np.ndarray) -> np.ndarray:
 def hard_margin() -> Part:
     """Two clouds apart: the hinge in the primal, beside the shortest way between the hulls by trying all ways."""
     X, y, _ = separable_classes(POINTS, 2, 0.25, seed=1)
-    w, b = solve(problems.svm(X, y, 1 / (POINTS * HARD)), tol=1e-14).params.values()
+    w, b = map(solve(problems.svm(X, y, 1 / (POINTS * HARD)), tol=1e-14).params.get, "wb")
     ours, theirs = X[y > 0], X[y < 0]
     ends = [shortest(ours, theirs), shortest(theirs, ours)[::-1]]
     p, q = min(ends, key=lambda pair: np.linalg.norm(pair[0] - pair[1]))

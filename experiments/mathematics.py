@@ -311,12 +311,7 @@ def inequality() -> dict:
         exact("walls: prices, from −∇f, beside the dual's", prices - expected, "Kuhn & Tucker 1951"),
         exact("walls: price · slack", prices * slack, "complementary slackness, Karush 1939"),
         Claim("walls: least price and slack", min(prices.min(), slack.min()), 0, "≥", EXACT, "Kuhn & Tucker 1951"),
-        exact(
-            "walls: price beside −d f*/d limit, by differences",
-            prices[:, 0] + slopes,
-            "envelope theorem",
-            tolerance=1e-9,
-        ),
+        same("walls: price beside −d f*/d limit, by differences", prices[:, 0] + slopes, "envelope theorem", 1e-9),
         exact("walls: price beyond the free minimum", prices[free, 0], "free where it is not touched"),
         Claim("walls: least price before it", prices[~free, 0].min(), 0.01, "≥", 0, "dear where it is touched"),
     ]

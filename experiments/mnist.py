@@ -1,12 +1,14 @@
 """MNIST at half its resolution: a small convolutional network, on two cores, in three minutes.
 
-Question: How often is a network of 4,000 weights in two convolutions right on 10,000 digits that it has not seen, after
-a minute or two of training?
+Question: How often is a network of two convolutions and 7,690 parameters right on 10,000 digits that it has not seen,
+after a minute or two of training?
 
 Prediction: 99 % (LeCun et al. 1998 reached 99.05 % with LeNet-5, and 99.2 % with distorted pictures).
 
-Found: 99.1 %, with pictures that are shifted anew in every step; 98.9 % without. The mean of every 2×2 pixels takes the
-place of four: a step takes a quarter of the time, and little is lost. Ten epochs at a rate taken from the small digits.
+Found: 99.1 %, with pictures that are shifted anew in every step. The mean of every 2×2 pixels takes the place of four.
+
+Data: the folder with MNIST's four files, train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and t10k-… for the
+test; or another set's, like Fashion-MNIST's, which is harder.
 """
 
 from pathlib import Path
@@ -21,10 +23,10 @@ from sandbox.report import Claim
 from sandbox.report.plots import COLOURS, style
 from sandbox.reproduction import Findings, kept
 
-on_request = True  # needs --data FOLDER, with the four files of MNIST, or of a set in the same form
+on_request = True
 
 FILES = "{}-images-idx3-ubyte.gz", "{}-labels-idx1-ubyte.gz"
-WANTED = 0.99
+WANTED, FAST = 0.99, 0.95  # after all epochs, and after half of one
 EPOCHS, SIZE, RATE, DECAY = 10, 64, 5e-3, 0.01
 ROWS = 200  # of the trace
 
@@ -43,7 +45,8 @@ def main(fast: bool, data: Path) -> Findings:
         return {"loss": fit.trace["loss"], **{f"test_{k}": v for k, v in network.evaluate(fit.params).items()}}
 
     ds = kept(__file__, data.resolve().name, fast, train, seed=range(2))
-    claim = Claim("mean accuracy on the test set", float(ds.test_accuracy.mean()), WANTED, "≥", 0, "LeCun et al. 1998")
+    wanted = FAST if fast else WANTED
+    claim = Claim("mean accuracy on the test set", float(ds.test_accuracy.mean()), wanted, "≥", 0, "LeCun et al. 1998")
     rows = [{"seed": int(seed), "accuracy": float(ds.test_accuracy.sel(seed=seed))} for seed in ds.seed.values]
     return Findings({"figure": (figure(ds, steps), caption(steps))}, [claim], [ds], rows)
 
@@ -73,7 +76,7 @@ def figure(ds, steps: int):
                 alpha=0.8,
                 label=label,
             )
-        ax.set(xlabel="step", ylabel="loss on a batch", title="Ten epochs of digits at half resolution")
+        ax.set(xlabel="step", ylabel="loss on a batch", title="Digits at half resolution")
         ax.legend()
     return figure
 

@@ -1,4 +1,4 @@
-"""Are certified optima the lowest? Every convex problem beside an independent solver, on bundled data, four penalties.
+"""Are certified optima the lowest? Seven kinds beside independent solvers, on bundled data, at four penalties.
 
 `solve`'s value is set beside the problem's own objective at the parameters that NumPy's least squares, scikit-learn's
 coordinate descent, its Newton method or LIBSVM find. A certificate is ‖∇f‖, the length of a proximal step, or a
@@ -118,7 +118,7 @@ def rows() -> Iterator[Row]:
                 theirs = float(kind.theirs(X, y, penalty))
                 apart.append(abs(float(solution.value) - theirs) / abs(theirs))
                 certificates.append(solution.certificate if solution.status == "converged" else np.inf)
-        yield Row(name, len(apart), max(apart), max(certificates))
+        yield Row(name, len(apart), float(np.max(apart)), float(np.max(certificates)))
 
 
 def main() -> int:
@@ -133,7 +133,7 @@ def main() -> int:
     Console(width=100).print(report.table([row._asdict() for row in found], "certified optima beside other solvers"))
     for row in found:
         print(f"{row.kind}: {row.cases} cases, apart {row.apart:.1e}, certificate {row.certificate:.1e}")
-    return int(any(row.apart > 1e-9 or row.certificate > 1e-8 for row in found))
+    return int(not all(row.apart <= 1e-9 and row.certificate <= 1e-8 for row in found))
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def starts(K: int = 5, runs: int = 70, draws: int = 2000) -> Part:
     lanes += [(iris, plus_plus(iris, k, 19, seed=k)) for k in IRIS]
     found, slopes = walks(lanes)
     ends = [objective[:, -1] for objective in found]
-    rises = max((np.diff(objective, axis=1) / objective[:, :1]).max() for objective in found)
+    rises = np.max([np.max(np.diff(objective, axis=1) / objective[:, :1]) for objective in found])
     optimum, squares = sum(X[cluster == c].var(0).sum() * (N // K) for c in range(K)), squared(X)
     cost = lambda chosen: squares[chosen].min(1).sum(1) / optimum
     bound, chance = 8 * (np.log(K) + 2), (N // K) ** K / comb(N, K)
@@ -148,7 +148,7 @@ def starts(K: int = 5, runs: int = 70, draws: int = 2000) -> Part:
             Claim(f"k-means of iris, k = {k}", end.min(), IRIS[k], "≈", 5e-4, "Aloise, Hansen & Liberti 2012")
             for k, end in zip(IRIS, ends[3:], strict=True)
         ),
-        same("k-means beside the planted clusters", min(ends[0].min(), ends[1].min()) / optimum - 1, "far apart"),
+        same("k-means beside the planted clusters", np.min(ends[:2]) / optimum - 1, "far apart"),
         Claim("k-means++: a start / optimum, mean", cost(clever).mean(), bound, "≤", 0, "Arthur & Vassilvitskii 2007"),
         Claim("random starts with a centre in each cluster", everywhere, chance, "≈",
               4 * np.sqrt(chance * (1 - chance) / draws), "mᵏ / (n over k); 4 standard errors"),

@@ -1,6 +1,5 @@
 """The command line: thin arguments over the functions of the library."""
 
-import ast
 import functools
 import os
 import sys
@@ -95,7 +94,7 @@ def version(
 def list_() -> None:
     """Problems, optimizers and experiments, one line each."""
     from sandbox import optimizers, problems
-    from sandbox.reproduction import files, folder_of_experiments
+    from sandbox.reproduction import docstring, files, folder_of_experiments
 
     for title, module, names in (
         ("problems", problems, problems.names()),
@@ -105,7 +104,7 @@ def list_() -> None:
         show(title, ("name", "what it is"), rows)
     folder = folder_of_experiments(missing_ok=True)
     if folder:
-        texts = {path.stem: ast.get_docstring(ast.parse(path.read_text())) or "" for path in files(folder)}
+        texts = {path.stem: docstring(path) for path in files(folder)}
         show(
             "experiments", ("name", "what it shows"), [(name, text.partition("\n")[0]) for name, text in texts.items()]
         )
@@ -317,7 +316,7 @@ def reproduce(
 
     with start(False):
         processes = min(2, len(os.sched_getaffinity(0)))
-        folder, prepare = reproduction.folder_of_experiments(), functools.partial(start, False, True)
+        folder, prepare = reproduction.folder_of_experiments(), functools.partial(start, False, not experiments)
         failed = reproduction.reproduce(folder, experiments or [], fast, print_, processes, prepare, data)
     if failed:
         raise typer.Exit(1)

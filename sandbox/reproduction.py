@@ -1,5 +1,6 @@
 """Reproduce: run the experiments, keep what they computed, and tell what they found."""
 
+import ast
 import contextlib
 import inspect
 import io
@@ -79,13 +80,18 @@ def files(folder: Path, without: str = "benchmark") -> list[Path]:
     Those that say `on_request = True`, since they take minutes or need data, run where they are named.
     """
     scripts = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
-    return [path for path in scripts if not re.search(rf"^({without}) = True$", path.read_text(), re.MULTILINE)]
+    return [path for path in scripts if not re.search(rf"^({without}) = True\b", path.read_text(), re.MULTILINE)]
 
 
-def about(docstring: str) -> dict[str, str]:
-    """Title, question, prediction and found, from an experiment's docstring."""
-    title, *paragraphs = (" ".join(part.split()) for part in inspect.cleandoc(docstring).split("\n\n"))
-    texts = dict(re.match(r"(?:(Question|Prediction|Found): )?(.*)", part).groups() for part in paragraphs)  # type: ignore[union-attr, misc]
+def docstring(script: Path) -> str:
+    """What a script says of itself."""
+    return ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+
+
+def about(text: str) -> dict[str, str]:
+    """Title, question, prediction and found, from an experiment's docstring; and data, of one that takes a folder."""
+    title, *paragraphs = (" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
+    texts = dict(re.match(r"(?:(Question|Prediction|Found|Data): )?(.*)", part).groups() for part in paragraphs)  # type: ignore[union-attr, misc]
     return {"title": title.rstrip("."), **{name.lower(): text for name, text in texts.items() if name}}
 
 
@@ -113,9 +119,16 @@ def reproduce(
 
     known = {path.stem: path for path in files(folder)}
     chosen = list(names) or [path.stem for path in files(folder, "benchmark|on_request")]
+    if not chosen:
+        raise ValueError(f"{_short(folder)} has no experiment that runs without being named")
     for name in chosen:
         if name not in known:
             raise ValueError(f"no experiment is called '{name}'{nearest(name, known)}; there are {', '.join(known)}")
+    wanted = {name: text["data"] for name in chosen if "data" in (text := about(docstring(known[name])))}
+    if wanted and data is None:
+        raise ValueError("; ".join(f"{name} needs --data FOLDER: {what}" for name, what in wanted.items()))
+    if data is not None and not wanted:
+        raise ValueError(f"--data {data}: no experiment of these takes any: {', '.join(chosen)}")
     failed = total = 0
     scripts = [known[name] for name in chosen]
     for verdict in _verdicts(scripts, fast, tell, min(processes, len(chosen)), prepare, data):
@@ -166,10 +179,7 @@ def _experiment(script: Path, fast: bool, data: Path | None) -> _Verdict:
     began = time.perf_counter()
     module = import_module(f"{folder.name}.{script.stem}")
     text = about(module.__doc__ or "")
-    asks = "data" in inspect.signature(module.main).parameters
-    if asks and data is None:
-        raise ValueError(f"{script.stem} needs --data FOLDER: {text['title']}")
-    found: Findings = module.main(fast, data) if asks else module.main(fast)
+    found: Findings = module.main(fast, data) if "data" in text else module.main(fast)
     place = results(script, fast)
     report.write(place, figures=found.figures, claims=found.claims, summary=found.summary, about=text)
     line = f"  {_reused(found.sweeps)}{time.perf_counter() - began:.1f} s, in {_short(place)}"

@@ -85,6 +85,9 @@ def test_two_classes_are_the_machine_itself_and_one_is_refused(together):
     X, y = np.linspace(-1, 1, 10)[:, None], np.repeat([3, 5], 5)
     made = together(classification.least_squares, X, y)
     np.testing.assert_array_equal(multiclass.predict(made, X), y)
+    for y in ([0.0, np.nan, 1.0], np.eye(3), [0, 1]):
+        with pytest.raises(ValueError, match=r"y holds NaN|one label for each row"):
+            multiclass.one_vs_rest(None, np.zeros((3, 2)), y)
     with pytest.raises(ValueError, match="y holds 1 distinct labels"):
         together(classification.least_squares, X, np.ones(10))
 

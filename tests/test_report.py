@@ -269,3 +269,4 @@ def test_means_beside_their_laws_in_standard_errors():
     assert claim.measured == pytest.approx(np.sqrt(3))
     assert claim.holds
     assert not within("means", "", (samples, -1.0)).holds
+    assert not within("means", "", (samples, np.array([2.0, 1.0])), (samples, np.nan)).holds

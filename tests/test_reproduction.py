@@ -43,7 +43,7 @@ def folder(tmp_path, monkeypatch):
     (folder / "plain.py").write_text(f'"""Nothing at all."""\n{plain}')
     listed = "[], [], [{'file': path.name} for path in data.iterdir()])"
     own = plain.replace("main(fast)", "main(fast, data)").replace("[])", listed)
-    (folder / "own.py").write_text(f'"""On data of the user."""\non_request = True\n{own}')
+    (folder / "own.py").write_text(f'"""Listed.\n\nData: any files."""\non_request = True  # yours\n{own}')
     (folder / "clock.py").write_text(f'"""A race."""\nbenchmark = True\n{plain}')
     return folder
 
@@ -69,14 +69,23 @@ def test_benchmarks_are_not_experiments(folder):
     assert [path.stem for path in reproduction.files(folder)] == ["halves", "own", "plain"]
 
 
+def test_the_projects_own_experiments_on_request():
+    folder = reproduction.folder_of_experiments()
+    quick = reproduction.files(folder, "benchmark|on_request")
+    assert {path.stem for path in set(reproduction.files(folder)) - set(quick)} == {"accuracy", "mnist"}
+    assert "jollof" in {path.stem for path in quick}
+
+
 def test_an_experiment_on_request_runs_where_it_is_named_on_the_users_data(folder, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     (data / "mine.csv").touch()
     reproduce(folder)
     assert not (folder.parent / "results" / "own").exists()
-    with pytest.raises(ValueError, match="own needs --data FOLDER: On data of the user"):
+    with pytest.raises(ValueError, match="own needs --data FOLDER: any files"):
         reproduce(folder, "own")
+    with pytest.raises(ValueError, match="no experiment of these takes any: halves"):
+        reproduction.reproduce(folder, ["halves"], False, lambda _: None, data=data)
     assert reproduction.reproduce(folder, ["own"], False, lambda _: None, data=data) == 0
     assert (folder.parent / "results" / "own" / "summary.csv").read_text().split() == ["file", "mine.csv"]
 

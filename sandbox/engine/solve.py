@@ -241,7 +241,7 @@ def _proximal(f: Objective, x: np.ndarray, tol: float, L: Any, blocks: int = 100
             if not np.linalg.norm(f.fixed_point(tried, L)) <= np.linalg.norm(F) / 2:
                 break
             x = tried
-        x = x - np.asarray(f.fixed_point(x, L))  # back into the domain of the penalty, with exact zeros
+        x = np.asarray(f.prox(x - _numbers(f, x)[1] / L, 1 / L))  # back into the domain of the penalty: exact zeros
         value, _ = _numbers(f, x)
         if _residual(f, x) <= tol:
             break

@@ -30,7 +30,7 @@ def one_vs_rest(fit: Fit, X: Shaped[Any, " examples *features"], y: Shaped[Array
     Rifkin & Klautau (2004). `fit` is any that takes rows of X. Of two classes either gets a machine, one the other's
     mirror.
     """
-    y, labels = np.asarray(y), _labels(y)
+    X, y, labels = _examples(X, y)
     machines = tuple(fit(X, np.where(y == label, 1.0, -1.0)) for label in labels)
     return Classifier(labels, machines, lambda X: _decisions(machines, X))
 
@@ -41,7 +41,7 @@ def one_vs_one(fit: Fit, X: Shaped[Any, " examples *features"], y: Shaped[ArrayL
     The larger label of a pair is +1. Where votes are equal, the sum s of the decisions for a class tells: it enters as
     s / (3 (1 + |s|)), which is less than half a vote, as in scikit-learn.
     """
-    y, labels = np.asarray(y), _labels(y)
+    X, y, labels = _examples(X, y)
     pairs = np.array(list(combinations(range(len(labels)), 2)))
 
     def machine(pair: np.ndarray) -> Decision:
@@ -65,8 +65,14 @@ def _decisions(machines: tuple[Decision, ...], X: Any) -> Float[np.ndarray, "exa
     return np.stack([np.asarray(decide(X)) for decide in machines], 1)
 
 
-def _labels(y: ArrayLike) -> np.ndarray:
-    labels = np.unique(np.asarray(y))
+def _examples(X: Any, y: ArrayLike) -> tuple[Any, np.ndarray, np.ndarray]:
+    """X, y and the distinct labels; ValueError where they cannot be rows and their classes."""
+    X, y = X if hasattr(X, "shape") else np.asarray(X), np.asarray(y)
+    if y.shape != X.shape[:1]:
+        raise ValueError(f"X has shape {X.shape} and y {y.shape}; expected one label for each row")
+    if y.dtype.kind == "f" and np.isnan(y).any():
+        raise ValueError("y holds NaN; expected a label for each row")
+    labels = np.unique(y)
     if len(labels) < 2:
         raise ValueError(f"y holds {len(labels)} distinct labels; expected at least 2")
-    return labels
+    return X, y, labels

@@ -72,7 +72,7 @@ def same(name: str, apart: Any, source: str, tolerance: float = 1e-12) -> Claim:
 def within(name: str, source: str, *sides: tuple[Any, Any], errors: float = 4.0) -> Claim:
     """Means over samples, the first axis, beside their laws: of all, the most standard errors between the two."""
     far = [(s.mean(0) - law) / s.std(0, ddof=1) * np.sqrt(len(s)) for s, law in sides]
-    most = max(float(np.max(np.abs(f))) for f in far)
+    most = float(np.max([np.max(np.abs(f)) for f in far]))  # NaN where one is NaN, which Python's max may drop
     return Claim(f"{name}, standard errors off, most", most, errors, "≤", 0.0, source)
 
 

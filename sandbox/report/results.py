@@ -1,6 +1,6 @@
 """What an experiment leaves behind: results/NAME/ holds figures, claims.json, summary.csv and about.json.
 
-about.json has title, question, prediction, found, and captions by figure. A claim's verdict in claims.json is
+about.json has title, question, prediction, found, data, and captions by figure. A claim's verdict in claims.json is
 for people; readers make it anew from the numbers.
 """
 
@@ -20,7 +20,7 @@ from sandbox.report.tables import Row, write_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TEXTS = ("title", "question", "prediction", "found")
+TEXTS = ("title", "question", "prediction", "found", "data")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Result:
     question: str = ""
     prediction: str = ""
     found: str = ""
+    data: str = ""  # what folder it takes, of one that takes a user's
     figures: tuple[tuple[Path, str], ...] = ()  # a file and its caption
     claims: tuple[Claim, ...] = ()
     summary: tuple[dict[str, str], ...] = field(default=(), repr=False)
