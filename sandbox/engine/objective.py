@@ -150,7 +150,7 @@ def fista(step: Callable[[Array], Array], x: Array, most: int) -> Array:
 
 @cache
 def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None, penalised: bool) -> Objective:
-    """mean loss(w·x + b, y) + (l2/2) ‖w‖² + l1 ‖w‖₁ of x = (b, w), with the data (X, y, l2, l1)."""
+    """mean loss(w·x + b, y) + (l2/2) ‖w‖² + l1 ‖w‖₁ of x = (b, w), with the data (A, y, l2, l1), A = (1, X)."""
     outputs = classes or 1
     biases = outputs if fit_intercept else 0
 
