@@ -22,10 +22,11 @@ import numpy as np
 
 from sandbox import optimizers, problems
 from sandbox.data import k_fold
+from sandbox.data.synthetic import normal
 from sandbox.engine import run
 from sandbox.problems import Problem
 from sandbox.report import Claim, same, within
-from sandbox.report.plots import COLOURS, DASHED, GREY, MARKERS, style
+from sandbox.report.plots import COLOURS, DASHED, GREY, MARKERS
 from sandbox.reproduction import Findings, Part, findings, kept
 
 NOISE = 0.5  # σ of the labels
@@ -39,12 +40,7 @@ def main(fast: bool) -> Findings:
     """One choice after the other, in double precision."""
     with jax.enable_x64(True):
         parts = [stopping(), dropout(), normalised(), sparse(), folds(fast), learning(fast), decomposition(fast)]
-    return findings(figures(parts), parts)
-
-
-def normal(*shape: int, seed: int) -> np.ndarray:
-    """Inputs, weights or noise."""
-    return np.random.default_rng(seed).normal(size=shape)
+    return findings(parts, caption())
 
 
 def stopping(n: int = 60, d: int = 30, steps: int = 20_000, every: int = 20) -> Part:
@@ -260,18 +256,11 @@ def compared(ax, x: np.ndarray, curves: dict) -> None:
     ax.legend()
 
 
-def figures(parts: list[Part]) -> dict:
-    """Early stopping, learning curves, bias and variance."""
-    import matplotlib.pyplot as plt
-
-    with style():
-        figure, axes = plt.subplots(1, 3, figsize=(14.4, 4.4))
-        for ax, draw in zip(axes, [part.draw for part in parts if part.draw], strict=True):
-            draw(ax)
-    caption = (
+def caption() -> str:
+    """What the panels show."""
+    return (
         "All in float64, seeds fixed; dashed is predicted. Left: least squares with 60 examples and 30 weights, from "
         "the shares that descent keeps of each direction; the risk is averaged over weights N(0, I). Middle: least "
         f"squares with {FEATURES} weights on Gaussian inputs. Right: ridge with 24 fixed inputs and 12 weights on many "
         f"samples of the labels. The noise is σ = {NOISE} throughout."
     )
-    return {"figure": (figure, caption)}

@@ -35,7 +35,7 @@ from sandbox.models import polynomial
 from sandbox.problems import Problem
 from sandbox.problems.examples import Examples
 from sandbox.report import Claim, relative
-from sandbox.report.plots import COLOURS, GREY, style
+from sandbox.report.plots import COLOURS, GREY
 from sandbox.reproduction import Findings, Part, findings, kept
 
 ANSWERS = 10
@@ -56,7 +56,7 @@ def main(fast: bool) -> Findings:
     """One story after the other."""
     with jax.enable_x64(True):
         stories = [guessing(fast), black_box(), shooting(fast), learning_cat(fast)]
-    return findings(figures(stories), stories)
+    return findings(stories, caption(stories), rows=2, panel=(5.8, 4.4))
 
 
 def guessing(fast: bool) -> Part:
@@ -339,15 +339,9 @@ def lesson(name: str, data: Examples) -> Run:
     return run(problem, method, steps=steps, key=jax.random.key(0), batches=cyclic(1), record=record)
 
 
-def figures(stories: list[Part]) -> dict:
-    """A panel for each story."""
-    import matplotlib.pyplot as plt
-
-    with style():
-        figure, axes = plt.subplots(2, 2, figsize=(11.6, 8.8))
-        for story, ax in zip(stories, axes.flat, strict=True):
-            story.draw(ax)
-    caption = (
+def caption(stories: list[Part]) -> str:
+    """What the panels show."""
+    return (
         f"Top left: sign descent on |x − secret| from the middle; the worst of {len(NUMBERS):,} numbers; the axis is "
         "linear below 1. Top right: gradient descent to the input of x + x² whose output is 4, and on the weights of "
         "two families for two points of 2.21 x, from 0, at the rate 1/L of the wider one. Bottom left: the mean over "
@@ -356,4 +350,3 @@ def figures(stories: list[Part]) -> dict:
         f"arrow is the first mean error. Bottom right: mean and range over {len(CHILDREN)} streams of {EXAMPLES:,} "
         f"examples in {FEATURES} dimensions with margin {MARGIN:g}; logistic regression at rate {RATE:g}. In float64."
     )
-    return {"figure": (figure, caption)}

@@ -25,10 +25,11 @@ import optax
 
 from sandbox import optimizers, problems, theory
 from sandbox.data.batches import Batches, epochs
+from sandbox.data.synthetic import normal
 from sandbox.engine import run
 from sandbox.problems import Problem
 from sandbox.report import Claim, relative, same, within
-from sandbox.report.plots import COLOURS, DASHED, GREY, MARKERS, style
+from sandbox.report.plots import COLOURS, DASHED, GREY, MARKERS
 from sandbox.reproduction import Findings, Part, findings
 
 NOISE = 0.5  # σ of the labels, and of what disturbs a gradient
@@ -42,12 +43,7 @@ def main(fast: bool) -> Findings:
     """One choice after the other, in double precision."""
     with jax.enable_x64(True):
         parts = [visits(), floors(fast), injected(), newton(), cost(), limited_memory(), bump(fast)]
-    return findings(figures(parts), parts)
-
-
-def normal(*shape: int, seed: int) -> np.ndarray:
-    """Inputs, weights or noise."""
-    return np.random.default_rng(seed).normal(size=shape)
+    return findings(parts, caption())
 
 
 def visits(examples: int = 100, size: int = 8, times: int = 5) -> Part:
@@ -270,19 +266,12 @@ def crossing() -> float:
     return float(1 - np.sqrt(np.interp(WIDTH, reach[::-1], squared[::-1])))
 
 
-def figures(parts: list[Part]) -> dict:
-    """Where noise stops, what second order costs, what momentum crosses."""
-    import matplotlib.pyplot as plt
-
-    with style():
-        figure, axes = plt.subplots(1, 3, figsize=(14.4, 4.4))
-        for ax, draw in zip(axes, [part.draw for part in parts if part.draw], strict=True):
-            draw(ax)
-    caption = (
+def caption() -> str:
+    """What the panels show."""
+    return (
         "All in float64, seeds fixed; dashed is predicted. Left: SGD on least squares, 64 examples with 4 weights and "
         f"label noise σ = {NOISE}, mean over steps {BURN} to {2 * BURN} and over lanes. Middle: operations of an "
         "elimination and CPU seconds of LAPACK on one thread for Newton's equations, bytes of a compiled Newton step "
         "on Rosenbrock's function; small matrices take longer than their operations. Right: "
         f"rate {STEP}, let go at {START:g}; a marker is where a path ends or leaves the panel."
     )
-    return {"figure": (figure, caption)}

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def compile_fast() -> None:
-    """Let XLA spend half as long on a program, for one that runs shorter than it compiles; its loops may run slower.
+    """Let XLA spend less on each program, for those that run shorter than they compile; their loops may run slower.
 
     Call it before the first JAX operation: XLA reads these flags once.
     """

@@ -36,10 +36,20 @@ class Part(NamedTuple):
     sweeps: tuple[Any, ...] = ()
 
 
-def findings(figures: dict[str, tuple[Any, str]], parts: Sequence[Part]) -> Findings:
-    """Of all parts together."""
+def findings(parts: Sequence[Part], caption: str, rows: int = 1, panel: tuple[float, float] = (4.8, 4.4)) -> Findings:
+    """Of all parts together: their claims, and one figure of their panels in rows, each of so many inches."""
+    import matplotlib.pyplot as plt
+
+    from sandbox.report.plots import style
+
+    drawn = [part.draw for part in parts if part.draw]
+    columns = len(drawn) // rows
+    with style():
+        figure, axes = plt.subplots(rows, columns, figsize=(panel[0] * columns, panel[1] * rows))
+        for ax, draw in zip(axes.flat, drawn, strict=True):
+            draw(ax)
     claims = [claim for part in parts for claim in part.claims]
-    return Findings(figures, claims, [ds for part in parts for ds in part.sweeps])
+    return Findings({"figure": (figure, caption)}, claims, [ds for part in parts for ds in part.sweeps])
 
 
 def kept(experiment: str, name: str, fast: bool, fn: Callable[..., Any], /, **axes: Any) -> Any:

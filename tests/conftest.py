@@ -31,5 +31,13 @@ def x64():
 
 
 @pytest.fixture
+def away(tmp_path, monkeypatch):
+    """An experiment's results go to a folder of the test's own."""
+    from sandbox import reproduction
+
+    monkeypatch.setattr(reproduction, "results", lambda experiment, fast: tmp_path / "results")
+
+
+@pytest.fixture
 def key():
     return jax.random.key(0)

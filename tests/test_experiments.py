@@ -18,13 +18,8 @@ from sandbox.data.batches import Batches
 from sandbox.engine import solve
 from sandbox.problems import Facts, Problem, certify
 
+pytestmark = pytest.mark.usefixtures("away")
 descent = optimizers.gradient_descent
-
-
-@pytest.fixture(autouse=True)
-def away(tmp_path, monkeypatch):
-    """Results go to a folder of the test's own."""
-    monkeypatch.setattr(reproduction, "results", lambda experiment, fast: tmp_path / "results")
 
 
 def failing(experiment):

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from flax import linen
+from oracles.claims import fails, sound
 from sklearn import linear_model, model_selection
 
 from experiments import generalization
-from sandbox import optimizers, problems, reproduction
+from sandbox import optimizers, problems
 
+pytestmark = pytest.mark.usefixtures("away")
 FAST = {"folds", "learning", "decomposition"}
 KEPT, FACTOR, RISK = "share kept of a direction", "share kept / ridge's", "least risk"
 DROPPED, LOSS, TESTED = "by all ways to drop", "dropout: loss in training", "dropout: loss in testing"
@@ -91,31 +93,15 @@ BROKEN = {  # the part, what is broken in it, by what, and parts of the names of
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def away(tmp_path, monkeypatch):
-    """Results go to a folder of the test's own."""
-    monkeypatch.setattr(reproduction, "results", lambda experiment, fast: tmp_path / "results")
-
-
 def test_generalization():
-    found = generalization.main(fast=True)
-    assert len(found.claims) == 16
-    assert [claim.name for claim in found.claims if not claim.holds] == []
-    fragments = set.union(*(broken for *_, broken in BROKEN.values()))
-    assert all(any(fragment in claim.name for fragment in fragments) for claim in found.claims)
-    figure, caption = found.figures["figure"]
-    assert len(figure.axes) == 3
-    assert "float64" in caption
+    sound(generalization.main(fast=True), 16, 3, BROKEN)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("part", "name", "broken", "expected"), BROKEN.values(), ids=BROKEN)
 def test_broken_generalization(monkeypatch, x64, part, name, broken, expected):
     monkeypatch.setattr(name, broken)
-    claims = getattr(generalization, part)(*([True] if part in FAST else [])).claims
-    failed = [claim.name for claim in claims if not claim.holds]
-    assert len(failed) == len(expected), failed
-    assert all(any(fragment in name for name in failed) for fragment in expected), failed
+    fails(getattr(generalization, part)(*([True] if part in FAST else [])).claims, expected)
 
 
 def test_the_factors_of_early_stopping():

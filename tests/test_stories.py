@@ -8,10 +8,11 @@ from scipy import optimize
 from sklearn.linear_model import Perceptron
 
 from experiments import stories
-from sandbox import optimizers, reproduction
+from sandbox import optimizers
 from sandbox.data.batches import Batches
 from sandbox.problems.examples import Examples
 
+pytestmark = pytest.mark.usefixtures("away")
 PARTS = {"guessing": (True,), "black_box": (), "shooting": (True,), "learning_cat": (True,)}
 sign, descent, grad, animals = optimizers.sign_sgd, optimizers.gradient_descent, jax.grad, stories.animals
 
@@ -30,12 +31,6 @@ NOVIKOFF, ATTAINED = "perceptron: mistakes / (R/γ)², worst child", "perceptron
 MISLED, LATE = "wrong labels: mistakes / (R/γ)², best child", "wrong labels: late mistakes / wrong labels"
 REGRET = "online logistic: regret / bound, worst child"
 EXTRA = "online logistic: late mistakes less the best's, share"
-
-
-@pytest.fixture(autouse=True)
-def away(tmp_path, monkeypatch):
-    """Results go to a folder of the test's own."""
-    monkeypatch.setattr(reproduction, "results", lambda experiment, fast: tmp_path / "results")
 
 
 def scaled(rate, by):

@@ -17,6 +17,11 @@ class Sample(NamedTuple):
     w: Float[np.ndarray, " features"]
 
 
+def normal(*shape: int, seed: int) -> Float[np.ndarray, "..."]:
+    """Independent draws from N(0, 1)."""
+    return np.random.default_rng(seed).normal(size=shape)
+
+
 def design(
     examples: int, features: int, condition_number: float = 1.0, seed: int = 0
 ) -> Float[np.ndarray, "examples features"]:

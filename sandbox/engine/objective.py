@@ -25,7 +25,7 @@ class Objective(NamedTuple):
     descent: Callable[..., Array] | None = None  # x, L → a point below x
     fixed_point: Callable[..., Array] | None = None  # x, L → x − prox(x − ∇f/L, 1/L)
     jacobian: Callable[..., Array] | None = None  # of the fixed point
-    coarse: Callable[..., Array] | None = None  # ∇²f in single precision, where that takes half the time of a step
+    coarse: Callable[..., Array] | None = None  # ∇²f in single precision, of so many examples that it pays
 
 
 def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> Objective:
@@ -176,9 +176,7 @@ def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None
         """
         A, y, l2, _ = data
         S = jax.vmap(jax.hessian(one))(scores(x, A), y).reshape(len(A), -1).T
-        product = lambda s: (A.T * s) @ A / len(A)
-        # A matrix product has all threads only outside of a loop.
-        outer = product(S[0])[None] if outputs == 1 else jax.lax.map(product, S)
+        outer = jax.lax.map(lambda s: (A.T * s) @ A / len(A), S)
         width = A.shape[1]
         H = outer.reshape(outputs, outputs, width, width).transpose(0, 2, 1, 3).reshape(outputs * width, -1)
         order = np.arange(outputs * width).reshape(outputs, width)
