@@ -30,8 +30,8 @@ def zeros_like(a: Params) -> Params:
 
 def real(a: Params, dtype: Any) -> Params:
     """Real leaves in this type; integers, labels say, as they are."""
-    wide = lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
-    return jax.tree.map(lambda x: wide(jnp.asarray(x)), a)
+    wide = lambda x: jnp.asarray(x, dtype) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x)
+    return jax.tree.map(wide, a)
 
 
 def double(a: Params) -> Params:

@@ -22,10 +22,11 @@ class Objective(NamedTuple):
     at: Callable[..., tuple[Array, Array]]  # x → loss + penalty, ∇f
     hessian: Callable[..., Array]  # x → ∇²f
     prox: Callable[..., Array] | None = None  # x, step → prox of the penalty, where there is one
-    descent: Callable[..., Array] | None = None  # x, L → a point below x
-    fixed_point: Callable[..., Array] | None = None  # x, L → x − prox(x − ∇f/L, 1/L)
+    descent: Callable[..., Any] | None = None  # x, L → a point below x
+    fixed_point: Callable[..., np.ndarray] | None = None  # x, L → x − prox(x − ∇f/L, 1/L)
     jacobian: Callable[..., Array] | None = None  # of the fixed point
     coarse: Callable[..., Array] | None = None  # ∇²f in single precision, of so many examples that it pays
+    sample: "Objective | None" = None  # the same of one example in EVERY, then
 
 
 def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> Objective:
@@ -38,17 +39,17 @@ def objective(problem: Problem, unravel: Callable[[Any], Params], key: Key) -> O
         functions = _linear(model.loss, model.fit_intercept, classes, problem.penalty is not None)
         X = np.asarray(model.X, float)
         A = np.hstack([np.ones((len(X), 1)), X]) if model.fit_intercept else X
-        data = (A, model.y, model.l2, model.l1)
-        f = _on(data, functions)
-        if A.size * A.shape[1] < LARGE:
-            return f
-        single = tree.real(data, np.float32)
-        return f._replace(coarse=lambda x: functions.hessian(jnp.asarray(x, np.float32), single))
+        rest = (model.l2, model.l1)
+        data, products = (A, model.y, *rest), A.size * A.shape[1]
+        if products < LARGE:
+            return _on(data, functions)
+        few = _twice((A[::EVERY], model.y[::EVERY], *rest), functions) if products > 4 * LARGE else None
+        return _twice(data, functions)._replace(sample=few)
     penalty = problem.penalty
     prox = None if penalty is None else lambda x, step, data: ravel_pytree(penalty.prox(unravel(x), step))[0]
     functions = _functions(
         lambda x, data: problem.loss(unravel(x), data, key),
-        lambda x, data: problem.objective(unravel(x), data, key),
+        lambda x, data: penalty(unravel(x)),
         None,
         prox,
     )
@@ -61,6 +62,12 @@ def _on(data: Any, functions: Objective) -> Objective:
     given = lambda f: lambda *arguments: f(*arguments, data)
     bound: dict[str, Any] = {name: given(f) for name, f in functions._asdict().items() if callable(f)}
     return functions._replace(**bound)
+
+
+def _twice(data: Any, functions: Objective) -> Objective:
+    """The same with a Hessian in single precision beside that in double."""
+    single = tree.real(data, np.float32)
+    return _on(data, functions)._replace(coarse=lambda x: functions.hessian(jnp.asarray(x, np.float32), single))
 
 
 def vouched(problem: Problem, params: Params, key: Key) -> tuple[float, float]:
@@ -85,48 +92,59 @@ def _judge(problem: Problem) -> Callable[..., tuple[Array, Array]]:
 
 
 LARGE = 5e7  # products in a Hessian, from which on it is formed in single precision first
+EVERY = 8  # a model four times as large starts from the optimum of one example in so many
 LENGTH = 200  # steps of FISTA at a time
 INNER = 2000  # of them, at most, on a model of a few variables
 
 
-def _functions(loss: Any, total: Any, hessian: Any, prox: Any) -> Objective:
+def _functions(loss: Any, penalty: Any, hessian: Any, prox: Any) -> Objective:
+    """The pieces are compiled one by one, and each once: what is made of several joins them outside."""
     gradient = jax.grad(loss)
+    curvature = jax.jit(jax.hessian(loss) if hessian is None else hessian)
+    if prox is None:
+        return Objective(LENGTH, jax.jit(jax.value_and_grad(loss)), curvature)
+    prox = jax.jit(prox)
 
+    @jax.jit
     def at(x: Array, data: Any) -> tuple[Array, Array]:
-        if prox is None:
-            return jax.value_and_grad(loss)(x, data)
-        return total(x, data), gradient(x, data)
+        value, g = jax.value_and_grad(loss)(x, data)
+        return value + penalty(x, data), g
 
-    def fixed_point(x: Array, L: Array, data: Any) -> Array:
-        return x - prox(x - gradient(x, data) / L, 1 / L, data)
+    def forward(x: np.ndarray, L: float, data: Any) -> np.ndarray:
+        return x - np.asarray(at(x, data)[1]) / L
 
-    def first_order(x: Array, L: Array, data: Any) -> Array:
-        step = lambda z: prox(z - gradient(z, data) / L, 1 / L, data)
-        return fista(step, x, LENGTH)
+    def fixed_point(x: np.ndarray, L: float, data: Any) -> np.ndarray:
+        return x - np.asarray(prox(forward(x, L, data), 1 / L, data))
 
-    def second_order(x: Array, L: Array, data: Any) -> Array:
-        """argmin of f's second-order model + penalty, then back until the sum falls (Lee, Sun & Saunders 2014)."""
-        g, H = gradient(x, data), hessian(x, data)
-        l = jnp.minimum(L, jnp.max(jnp.sum(jnp.abs(H), 1)))  # no curvature of the model is above either
-        step = lambda z: prox(z - (g + H @ (z - x)) / l, 1 / l, data)
-        direction, before = fista(step, x, INNER) - x, total(x, data)
-        higher = lambda t: (total(x + t * direction, data) > before) & (t > 1e-10)
-        t = jax.lax.while_loop(higher, lambda t: t / 2, jnp.ones(()))
-        return x + jnp.where(t > 1e-10, t, 0) * direction
+    @jax.jit
+    def chained(z: Array, H: Array, L: Array, data: Any) -> Array:
+        D, identity = jax.jacfwd(lambda z: prox(z, 1 / L, data))(z), jnp.eye(z.size, dtype=z.dtype)
+        return identity - D @ (identity - H / L)
 
-    curvature = jax.hessian(loss) if hessian is None else hessian
-
-    def jacobian(x: Array, L: Array, data: Any) -> Array:
+    def jacobian(x: np.ndarray, L: float, data: Any) -> Array:
         """I − D (I − ∇²f/L), D the derivative of the prox, at x − ∇f/L."""
-        if hessian is None:
-            return jax.jacfwd(fixed_point)(x, L, data)
-        D = jax.jacfwd(lambda z: prox(z, 1 / L, data))(x - gradient(x, data) / L)
-        identity = jnp.eye(x.size, dtype=x.dtype)
-        return identity - D @ (identity - curvature(x, data) / L)
+        return chained(forward(x, L, data), curvature(x, data), L, data)
 
-    descent = first_order if hessian is None else second_order
-    proximal = (prox, descent, fixed_point, jacobian) if prox else ()
-    return Objective(LENGTH if hessian is None else 1, *map(jax.jit, (at, curvature, *proximal)))
+    @jax.jit
+    def first_order(x: Array, L: Array, data: Any) -> Array:
+        return fista(lambda z: prox(z - gradient(z, data) / L, 1 / L, data), x, LENGTH)
+
+    @jax.jit
+    def of_model(x: Array, g: Array, H: Array, L: Array, data: Any) -> Array:
+        """argmin of f's second-order model + penalty."""
+        l = jnp.minimum(L, jnp.max(jnp.sum(jnp.abs(H), 1)))  # no curvature of the model is above either
+        return fista(lambda z: prox(z - (g + H @ (z - x)) / l, 1 / l, data), x, INNER)
+
+    def second_order(x: np.ndarray, L: float, data: Any) -> np.ndarray:
+        """The minimiser of the model, then back until the sum falls (Lee, Sun & Saunders 2014)."""
+        before, g = at(x, data)
+        direction, t = np.asarray(of_model(x, g, curvature(x, data), L, data)) - x, 1.0
+        while t > 1e-10 and float(at(x + t * direction, data)[0]) > float(before):
+            t /= 2
+        return x + t * direction if t > 1e-10 else x
+
+    length, descent = (LENGTH, first_order) if hessian is None else (1, second_order)
+    return Objective(length, at, curvature, prox, descent, fixed_point, jacobian)
 
 
 def fista(step: Callable[[Array], Array], x: Array, most: int) -> Array:
@@ -166,8 +184,8 @@ def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None
         A, y, l2, _ = data
         return jnp.mean(jax.vmap(one)(scores(x, A), y)) + l2 / 2 * jnp.sum(x[biases:] ** 2)
 
-    def total(x: Array, data: Any) -> Array:
-        return smooth(x, data) + data[3] * jnp.sum(jnp.abs(x[biases:]))
+    def penalty(x: Array, data: Any) -> Array:
+        return data[3] * jnp.sum(jnp.abs(x[biases:]))
 
     def hessian(x: Array, data: Any) -> Array:
         """Σ Sᵢ ⊗ aᵢaᵢᵀ / n + l2 D, with Sᵢ the loss's Hessian in the scores of example i, aᵢ.
@@ -187,4 +205,4 @@ def _linear(loss: Callable[..., Array], fit_intercept: bool, classes: int | None
     def prox(x: Array, step: Array, data: Any) -> Array:
         return jnp.concatenate([x[:biases], regularizers.soft_threshold(x[biases:], step * data[3])])
 
-    return _functions(smooth, total, hessian, prox if penalised else None)
+    return _functions(smooth, penalty, hessian, prox if penalised else None)

@@ -84,7 +84,7 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, ke
         chosen = _choose(problem, start.size, method)
         f = objective(problem, unravel, key)
         if chosen == "newton":
-            path = _newton(f, start, tol, convex=problem.facts.convex is True)
+            path = _newton(f, _near(f, start), tol, convex=problem.facts.convex is True)
         elif chosen == "proximal":
             path = _proximal(f, start, tol, problem.facts.smoothness)
         else:
@@ -160,6 +160,17 @@ def _newton(f: Objective, x: np.ndarray, tol: float, convex: bool, most: int = 2
             settled = _nears(norms, lengths)
     settled = _nears(norms, lengths) if settled is None else settled
     return _Path(x, len(lengths), evaluations, settled and (convex or _no_negative_curvature(f, x)))
+
+
+def _near(f: Objective, start: np.ndarray) -> np.ndarray:
+    """Where to start: the optimum of a sample is as far off as its noise, which a tenth of the work finds.
+
+    Mokhtari, Daneshmand, Lucchi, Hofmann & Ribeiro (2016).
+    """
+    if f.sample is None:
+        return start
+    nearer = _newton(f.sample, start, 1.0, convex=True).x  # to a gradient of 1/1000
+    return nearer if _numbers(f, nearer)[0] < _numbers(f, start)[0] else start
 
 
 def _nears(norms: list[float], lengths: list[float]) -> bool:
