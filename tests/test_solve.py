@@ -305,3 +305,15 @@ def test_a_hessian_in_single_precision_leads_to_the_same_minimum(monkeypatch, sp
     assert coarse.certificate <= 1e-12
     np.testing.assert_allclose(coarse.value, exact.value, rtol=1e-14)
     assert coarse.iterations <= exact.iterations + 8
+
+
+def test_a_start_from_a_sample_of_one_class_does_no_harm(monkeypatch):
+    """Every eighth example is positive, so that the sample has no optimum; the start it gives must not be followed."""
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(400, 3)), np.arange(400) % 8 == 0
+    problem = problems.logistic(X, y, 0.0)
+    exact = solve(problem)
+    monkeypatch.setattr("sandbox.engine.objective.LARGE", 0)
+    started = solve(problem)
+    assert started.status == exact.status == "converged"
+    np.testing.assert_allclose(started.value, exact.value, rtol=1e-14)
