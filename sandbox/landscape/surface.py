@@ -1,60 +1,112 @@
-"""The objective on lines and planes through the space of parameters, in bounded batches, as it is.
+"""The objective, and whatever else, on lines, planes and other sections through the space of parameters, as it is.
 
-    line   L_i  = f(x + aᵢ u)
-    plane  L_ij = f(x + aᵢ u + bⱼ v)
-    blame  B    = (y − x) ⊙ ∫₀¹ ∇f(x + t (y − x)) dt, what each parameter adds to f(y) − f(x)
+    line     L_i  = f(x + aᵢ u)
+    plane    L_ij = f(x + aᵢ u + bⱼ v)
+    section  the same along any number of directions, around one x or many
+    blame    B    = (y − x) ⊙ ∫₀¹ ∇f(x + t (y − x)) dt, what each parameter adds to f(y) − f(x)
 
-f is the objective on all data. No value is altered: NaN and infinity stay where they are.
+f is the objective on all data. No value is altered: NaN and infinity stay where they are. The points are lanes: the
+engine says how many are computed side by side, and on which devices.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, PartitionSpec
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from sandbox import tree
-from sandbox.engine.lanes import together
+from sandbox.engine.lanes import Plan, choose, together
 from sandbox.engine.program import Traced
-from sandbox.landscape.directions import floats
+from sandbox.landscape.directions import flat, floats
 from sandbox.problems.problem import Problem
-from sandbox.types import Batch, Key, Params
+from sandbox.sweeps.remember import Changeable, meaning
+from sandbox.types import Batch, Key, Params, Scalar
+
+Metric = Callable[[Params, Batch], Scalar]
 
 
 def line(
-    problem: Problem | Callable[[Params], Any],
-    centre: Params,
-    u: Params,
-    a: Float[ArrayLike, " a"],
-    *,
-    key: Key | None = None,
-    batch_size: int | None = None,
-) -> Float[Array, " a"]:
-    """f(centre + a u); for the options and the errors see `plane`."""
-    return _slice(problem, centre, (u,), (a,), key, batch_size)
+    problem: Problem | Callable[..., Any], centre: Params, u: Params, a: Float[ArrayLike, " a"], **options: Any
+) -> PyTree[Float[Array, "*models a"]]:
+    """f(centre + a u); for the options and the errors see `section`."""
+    return section(problem, centre, (u,), (a,), **options)
 
 
 def plane(
-    problem: Problem | Callable[[Params], Any],
+    problem: Problem | Callable[..., Any],
     centre: Params,
     u: Params,
     v: Params,
     a: Float[ArrayLike, " a"],
     b: Float[ArrayLike, " b"],
+    **options: Any,
+) -> PyTree[Float[Array, "*models a b"]]:
+    """f(centre + a u + b v), row i for aᵢ and column j for bⱼ; for the options and the errors see `section`."""
+    return section(problem, centre, (u, v), (a, b), **options)
+
+
+def section(
+    problem: Problem | Callable[..., Any],
+    centre: Params,
+    along: Sequence[Params],
+    axes: Sequence[Float[ArrayLike, " points"]],
     *,
+    metrics: Mapping[str, Metric] | None = None,
+    data: Mapping[str, Batch] | None = None,
+    models: bool = False,
+    examples: int | None = None,
     key: Key | None = None,
     batch_size: int | None = None,
-) -> Float[Array, "a b"]:
-    """f(centre + a u + b v), row i for aᵢ and column j for bⱼ.
+) -> PyTree[Float[Array, "*models_and_points"]]:
+    """f(centre + Σ cₙ dₙ) at every point c of the product of the axes, one axis for each direction dₙ.
 
-    `problem` may also be any function of the parameters. `batch_size` points are computed side by side, by default as
-    many as a core's caches hold; `key`, for losses with noise, is the same at every point.
-    Raises ValueError for directions unlike the centre, zero, not finite, or parallel, which span no plane.
+        section(problem, x, (u, v), (a, b), data={"train": train, "test": test})["test"]     # shape (a, b)
+
+    `problem` may also be any function of the parameters, or of parameters and data where data are given; it may return
+    a tree of numbers. `metrics`, functions of parameters and data, take its place, and `data`, sets by name, that of
+    the problem's own: the result is then a dict by set, by metric, or of dicts by both. With `models` the centre has a
+    leading axis of models on every leaf, and so has the result; a direction has it too, or is the same for all.
+
+    `examples` is how many go through the model at a time, for data that with all their activations fit no cache or no
+    memory: the function must be a mean over examples, plus terms on which examples have no say, such as penalties.
+    `batch_size` is about how many points are computed side by side, by default what a core's caches hold, on all
+    devices; in a function that is being traced, a sweep's say, on the one that it runs on. `key`, for losses with
+    noise, is the same at every point.
+
+    Raises ValueError for directions unlike the centre, zero, not finite, or not independent.
     """
-    return _slice(problem, centre, (u, v), (a, b), key, batch_size)
+    centre, along = floats(centre), tuple(map(floats, along))
+    grids = tuple(_coordinates(name, axis) for name, axis in zip(_names("abc", len(axes)), axes, strict=True))
+    if len(grids) != len(along) or not grids:
+        raise ValueError(f"{len(along)} directions and {len(grids)} axes: expected one axis for each direction")
+    count, own = _models(centre, along) if models else _one(centre, along)
+    _sensible(batch_size, examples)
+    sets: Any = problem.data if data is None and isinstance(problem, Problem) else data
+    given = jax.tree.map(jnp.asarray, (sets, key, centre, along, grids))
+    shape = (*count, *(grid.size for grid in grids))
+    asked = _asked(problem, metrics, data is not None, examples, own, shape)
+
+    if _tracing(given):
+        at = partial(asked.at, given)
+        width = batch_size or together(Traced(at, {"number": NUMBER}).cost.working_set)
+        found = jax.lax.map(at, jnp.arange(prod(shape)), batch_size=width)
+    else:
+        leaves, structure = jax.tree.flatten(given)
+        avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
+        plan, every = _placed(asked, structure, avals, batch_size)
+        numbers = np.arange(-(-prod(shape) // plan.chunk) * plan.chunk, dtype=np.int32)
+        chunks = np.minimum(numbers, prod(shape) - 1).reshape(-1, plan.groups, plan.width)
+        parts = [every(given, chunk) for chunk in chunks]
+        found = parts[0] if len(parts) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    return jax.tree.map(lambda x: x[: prod(shape)].reshape(shape), found)
 
 
 def blame(
@@ -86,64 +138,166 @@ def blame(
     return shares(start, end)
 
 
-def _slice(
-    problem: Any, centre: Params, along: tuple[Params, ...], grids: tuple[Any, ...], key: Any, batch_size: int | None
-) -> Array:
-    """f(centre + Σ cₙ dₙ) at every point c of the product of the grids."""
-    centre, along = floats(centre), tuple(map(floats, along))
-    check(centre, *along)
-    axes = [jnp.asarray(grid, float) for grid in grids]
-    for name, axis in zip("ab", axes, strict=False):
-        if axis.ndim != 1 or axis.size == 0:
-            raise ValueError(f"{name} has shape {axis.shape}; expected coordinates along one direction, (points,)")
-    points = jnp.stack([c.ravel() for c in jnp.meshgrid(*axes, indexing="ij")], axis=1)
-    data = jax.tree.map(jnp.asarray, problem.data) if isinstance(problem, Problem) else None
+@dataclass(frozen=True)
+class Asked:
+    """What is computed at a point; one that means the same as another is equal to it, and finds what that compiled."""
 
-    def value(data: Batch, centre: Params, along: tuple[Params, ...], c: Array) -> Array:
-        params = centre
+    mark: Any
+    shape: tuple[int, ...]
+    at: Callable[..., Any] = field(compare=False)  # (sets, key, centre, along, axes), the point's number → numbers
+    alive: list[Any] = field(compare=False)  # what the mark names by identity
+
+
+def _asked(
+    problem: Any,
+    metrics: Mapping[str, Metric] | None,
+    named: bool,
+    examples: int | None,
+    own: tuple[bool, ...],
+    shape: tuple[int, ...],
+) -> Asked:
+    """The numbers at a point, counted along the axes, the last one fastest."""
+
+    def objective(params: Params, batch: Batch, key: Key | None) -> Any:
+        if isinstance(problem, Problem):
+            return problem.objective(params, batch, key)
+        return problem(params, batch) if named else problem(params)
+
+    def measure(params: Params, key: Key | None, batch: Batch) -> Any:
+        if metrics is None:
+            return jax.tree.map(_scalar, objective(params, batch, key))
+        return {name: _scalar(metric(params, batch)) for name, metric in metrics.items()}
+
+    def at(given: tuple, number: Array) -> Any:
+        sets, key, centre, along, axes = given
+        places = jnp.unravel_index(number, shape)
+        params = jax.tree.map(lambda x: x[places[0]], centre) if own else centre
         for n, d in enumerate(along):
-            params = tree.add(params, tree.scale(c[n], d))
-        found = problem.objective(params, data, key) if isinstance(problem, Problem) else problem(params)
-        return _scalar(found)
+            d = jax.tree.map(lambda x: x[places[0]], d) if own and own[n] else d
+            params = tree.add(params, tree.scale(axes[n][places[n - len(axes)]], d))
+        whole = partial(measure, params, key)
+        over = whole if examples is None else partial(_streamed, whole, examples)
+        return {name: over(batch) for name, batch in sets.items()} if named else over(sets)
 
-    if batch_size is None:
-        place = jax.ShapeDtypeStruct(points.shape[1:], points.dtype)
-        batch_size = together(Traced(lambda c: value(data, centre, along, c), {"c": place}).cost.working_set)
-    elif batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: expected a whole number of points from 1 up")
+    alive: list[Any] = []
+    try:
+        mark = meaning((problem, metrics and dict(metrics), named, examples, own), alive)
+    except Changeable:
+        mark = object()
+    return Asked(mark, shape, at, alive)
 
-    @jax.jit  # with the data as an argument: a constant of its size would be folded through the program
-    def every(data: Batch, centre: Params, along: tuple[Params, ...]) -> Array:
-        return jax.lax.map(lambda c: value(data, centre, along, c), points, batch_size=batch_size)
 
-    return every(data, centre, along).reshape([axis.size for axis in axes])
+def _streamed(measure: Callable[[Batch], Any], size: int, batch: Batch) -> Any:
+    """Σ nₖ m(batchₖ) / n over pieces of `size` examples and the rest."""
+    lengths = {x.shape[:1] for x in jax.tree.leaves(batch)}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(f"examples={size}: expected data, with one leading axis of examples on every leaf")
+    ((n,),) = lengths
+    pieces, rest = divmod(n, size)
+    if pieces == 0 or n == size:
+        return measure(batch)
+    split = jax.tree.map(lambda x: x[: n - rest].reshape(pieces, size, *x.shape[1:]), batch)
+    mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(measure, split))
+    if not rest:
+        return mean
+    last = measure(jax.tree.map(lambda x: x[n - rest :], batch))
+    return jax.tree.map(lambda x, y: ((n - rest) * x + rest * y) / n, mean, last)
+
+
+NUMBER = jax.ShapeDtypeStruct((), np.int32)
+
+
+@lru_cache(maxsize=64)
+def _placed(asked: Asked, structure: Any, avals: tuple, batch_size: int | None) -> tuple[Plan, Callable[..., Any]]:
+    """A plan for the points, and the program for a chunk of them: (groups, width) numbers → what is there."""
+    plans = []
+
+    def look(given: tuple) -> None:
+        lanes = {"number": np.arange(prod(asked.shape))}
+        plans.append(choose([Traced(partial(asked.at, given), {"number": NUMBER})], lanes, width=batch_size))
+
+    jax.eval_shape(look, jax.tree.unflatten(structure, avals))  # of the data the shapes are enough
+    (plan,) = plans
+    mesh = jax.make_mesh(
+        (plan.devices,), ("points",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[: plan.devices]
+    )
+    over = PartitionSpec("points")
+
+    def device(given: tuple, numbers: Array) -> Any:
+        found = jax.lax.map(jax.vmap(partial(asked.at, given)), numbers)
+        return jax.tree.map(jnp.ravel, found)
+
+    spread = jax.shard_map(device, mesh=mesh, in_specs=(PartitionSpec(), over), out_specs=over, check_vma=False)
+    return plan, jax.jit(spread)
+
+
+def _tracing(given: Any) -> bool:
+    """Whether this is part of a larger program: then an array made here, or one that was given, stands for others."""
+    return any(isinstance(x, jax.core.Tracer) for x in (jnp.zeros(()), *jax.tree.leaves(given)))
 
 
 def check(centre: Params, *along: Params) -> None:
     """ValueError for directions that are unlike the centre, or that do not span as many dimensions as there are."""
     shape = lambda x: jax.tree.map(np.shape, x)
     like = lambda d: str(jax.tree.structure(d)) == str(jax.tree.structure(centre)) and shape(d) == shape(centre)
-    for name, d in zip("uv", along, strict=False):
+    names = _names("uvw", len(along))
+    for name, d in zip(names, along, strict=True):
         if not like(d):
             raise ValueError(f"direction {name} is not shaped like the centre: {shape(d)}, expected {shape(centre)}")
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(along)):
         return
-    first, *others = (flat(d) for d in along)
-    for name, d in zip("uv", (first, *others), strict=False):
+    eps = max(float(jnp.finfo(np.asarray(x).dtype).eps) for x in jax.tree.leaves(along))
+    spanned: list[np.ndarray] = []
+    for name, d in zip(names, map(flat, along), strict=True):
         if not np.isfinite(d).all() or not d.any():
             raise ValueError(f"direction {name} is {'zero' if np.isfinite(d).all() else 'not finite'}; take another")
-    eps = max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(along))
-    unit = first / np.linalg.norm(first)
-    for d in others:
-        if np.linalg.norm(d - np.vdot(unit, d) * unit) <= 16 * eps * np.linalg.norm(d):
-            raise ValueError("the directions u and v are parallel and span no plane; take another, or draw a line")
+        rest = unit = d / np.linalg.norm(d)
+        for e in spanned:
+            rest = rest - np.vdot(e, rest) * e
+        if np.linalg.norm(rest) <= 16 * eps:
+            pair = (
+                "u and v are parallel and span no plane" if name == "v" else f"{', '.join(names)} are not independent"
+            )
+            raise ValueError(f"the directions {pair}; take another, or draw a line")
+        spanned.append(rest / np.linalg.norm(rest) if spanned else unit)
 
 
-def flat(x: Params, lead: tuple[int, ...] = ()) -> Float[np.ndarray, "*lead n"]:
-    """All leaves as one vector of real numbers in double precision, behind the leading axes that they share."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
-    wide = [leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64) for leaf in leaves]
-    return np.concatenate([leaf.reshape(*lead, -1).view(np.float64) for leaf in wide], axis=-1)
+def _models(centre: Params, along: tuple[Params, ...]) -> tuple[tuple[int], tuple[bool, ...]]:
+    """How many models a centre holds, and which directions are each model's own."""
+    counts = {np.shape(x)[:1] for x in jax.tree.leaves(centre)}
+    if len(counts) != 1 or counts & {(), (0,)}:
+        raise ValueError("models=True: expected a centre with a leading axis of models on every leaf")
+    ((count,),) = counts
+    shapes = lambda x: [np.shape(leaf) for leaf in jax.tree.leaves(x)]
+    own = tuple(shapes(d) == shapes(centre) for d in along)
+    for m in range(count):
+        of = lambda x, mine: jax.tree.map(lambda leaf: leaf[m], x) if mine else x  # noqa: B023
+        check(of(centre, True), *(of(d, mine) for d, mine in zip(along, own, strict=True)))
+        if not any(own):
+            break
+    return (count,), own
+
+
+def _one(centre: Params, along: tuple[Params, ...]) -> tuple[tuple[()], tuple[()]]:
+    check(centre, *along)
+    return (), ()
+
+
+def _coordinates(name: str, axis: Any) -> Array:
+    axis = jnp.asarray(axis, float)
+    if axis.ndim != 1 or axis.size == 0:
+        raise ValueError(f"{name} has shape {axis.shape}; expected coordinates along one direction, (points,)")
+    return axis
+
+
+def _sensible(batch_size: int | None, examples: int | None) -> None:
+    for name, size, what in (("batch_size", batch_size, "points"), ("examples", examples, "examples")):
+        if size is not None and size < 1:
+            raise ValueError(f"{name}={size}: expected a whole number of {what} from 1 up")
+
+
+def _names(letters: str, count: int) -> list[str]:
+    return [*letters, *(f"number {n}" for n in range(len(letters) + 1, count + 1))][:count]
 
 
 def _scalar(value: Any) -> Array:
