@@ -362,7 +362,10 @@ def bad_plane(**change):
         (lambda: landscape.line(Problem("p", None, lambda x: x @ x), jnp.ones(2), jnp.zeros(2), [0.0]), "u is zero"),
         (lambda: landscape.directions(jnp.ones(1), jax.random.key(0)), "plane needs two parameters .* 1: draw a line"),
         (lambda: landscape.directions(jnp.zeros(3), jax.random.key(0)), "all parameters are zero"),
-        (lambda: landscape.directions(jnp.ones(3), jax.random.key(0), normalization="row"), "'row': expected 'filter', 'layer'"),
+        (
+            lambda: landscape.directions(jnp.ones(3), jax.random.key(0), normalization="row"),
+            "'row': expected 'filter', 'layer'",
+        ),
         (lambda: landscape.project(np.zeros((0, 3)), np.zeros(3), np.eye(3)[0], np.eye(3)[1]), "no steps"),
         (lambda: landscape.project(np.zeros((4, 3)), np.zeros(3), np.eye(3)[0], np.eye(3)[0]), "parallel"),
         (lambda: landscape.survey(problems.bowl(), key=jax.random.key(0), span=0.0), "span=0.0"),

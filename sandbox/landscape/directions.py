@@ -71,7 +71,8 @@ def direction(params: Params, key: Key, *, normalization: str = "filter") -> Par
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     drawn = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-    if normalization != "none" and not _traced(params) and tree.norm(params) == 0:
+    length = tree.norm(params)
+    if normalization != "none" and not isinstance(length, jax.core.Tracer) and length == 0:
         raise ValueError("all parameters are zero and give a direction no length; take normalization='none'")
     return NORMALIZATIONS[normalization](jax.tree.unflatten(structure, drawn), params)
 

@@ -96,17 +96,17 @@ def section(
 
     if _tracing(given):
         at = partial(asked.at, given)
-        width = batch_size or together(Traced(at, {"number": NUMBER}).cost.working_set)
-        found = jax.lax.map(at, jnp.arange(prod(shape)), batch_size=width)
+        most = batch_size or together(Traced(at, {"number": NUMBER}).cost.working_set)
+        groups = -(-prod(shape) // most)
+        found = _mapped(at, _numbers(prod(shape), groups, -(-prod(shape) // groups)))
     else:
         leaves, structure = jax.tree.flatten(given)
         avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
         plan, every = _placed(asked, structure, avals, batch_size)
-        numbers = np.arange(-(-prod(shape) // plan.chunk) * plan.chunk, dtype=np.int32)
-        chunks = np.minimum(numbers, prod(shape) - 1).reshape(-1, plan.groups, plan.width)
-        parts = [every(given, chunk) for chunk in chunks]
-        found = parts[0] if len(parts) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-    return jax.tree.map(lambda x: x[: prod(shape)].reshape(shape), found)
+        chunks = _numbers(prod(shape), -(-prod(shape) // plan.chunk), plan.chunk)
+        parts = [every(given, chunk.reshape(plan.groups, plan.width)) for chunk in chunks]
+        found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    return jax.tree.map(lambda x: jnp.asarray(x[: prod(shape)].reshape(shape)), found)
 
 
 def blame(
@@ -205,6 +205,7 @@ def _streamed(measure: Callable[[Batch], Any], size: int, batch: Batch) -> Any:
 
 
 NUMBER = jax.ShapeDtypeStruct((), np.int32)
+BRIEF = 1e-3  # seconds: about what it takes to send the parameters to a second device
 
 
 @lru_cache(maxsize=64)
@@ -214,7 +215,9 @@ def _placed(asked: Asked, structure: Any, avals: tuple, batch_size: int | None) 
 
     def look(given: tuple) -> None:
         lanes = {"number": np.arange(prod(asked.shape))}
-        plans.append(choose([Traced(partial(asked.at, given), {"number": NUMBER})], lanes, width=batch_size))
+        program = Traced(partial(asked.at, given), {"number": NUMBER})
+        alone = 1 if program.cost.seconds * prod(asked.shape) < BRIEF else None
+        plans.append(choose([program], lanes, width=batch_size, devices=alone))
 
     jax.eval_shape(look, jax.tree.unflatten(structure, avals))  # of the data the shapes are enough
     (plan,) = plans
@@ -224,11 +227,20 @@ def _placed(asked: Asked, structure: Any, avals: tuple, batch_size: int | None) 
     over = PartitionSpec("points")
 
     def device(given: tuple, numbers: Array) -> Any:
-        found = jax.lax.map(jax.vmap(partial(asked.at, given)), numbers)
-        return jax.tree.map(jnp.ravel, found)
+        return _mapped(partial(asked.at, given), numbers)
 
     spread = jax.shard_map(device, mesh=mesh, in_specs=(PartitionSpec(), over), out_specs=over, check_vma=False)
     return plan, jax.jit(spread)
+
+
+def _numbers(points: int, rows: int, width: int) -> np.ndarray:
+    """The numbers of all points in rows; the last one is repeated, so that no row needs a program of its own."""
+    return np.minimum(np.arange(rows * width, dtype=np.int32), points - 1).reshape(rows, width)
+
+
+def _mapped(at: Callable[[Array], Any], numbers: Any) -> Any:
+    """A row of points side by side, one row after another."""
+    return jax.tree.map(jnp.ravel, jax.lax.map(jax.vmap(at), numbers))
 
 
 def _tracing(given: Any) -> bool:
