@@ -86,8 +86,9 @@ def networks(fast: bool) -> dict[str, Any]:
 
     def train(seed, start, order):
         def shared_then_own(key, examples, steps):
-            rows = lambda key, steps: epochs(BATCH).indices(key, examples, steps)
-            return jnp.concatenate([rows(key, SHARED), rows(jax.random.fold_in(key, order), steps - SHARED)])
+            keys = jnp.stack([key, jax.random.fold_in(key, order)])
+            shared, own = jax.vmap(lambda key: epochs(BATCH).indices(key, examples, steps))(keys)
+            return jnp.where(jnp.arange(steps)[:, None] < SHARED, shared, own)
 
         first = jax.random.fold_in(jax.random.key(seed), start)
         begun = ground.init(first)
@@ -100,7 +101,9 @@ def networks(fast: bool) -> dict[str, Any]:
     lead = ("seed", "start", "order")
     leaf = lambda when, n, name: jnp.asarray(ds[f"{when}/{n}/{name}"].transpose(*lead, ...).values)
     layers = lambda when: [{name: leaf(when, n, name) for name in ("w", "b")} for n in (0, 1)]
-    return {"start": layers("start"), "end": layers("end"), "sweep": ds}
+    ends = layers("end")
+    one = jax.tree.map(lambda x: x[0, 0, 0], ends)
+    return {"start": layers("start"), "end": ends, "draws": draws(one), "sweep": ds}
 
 
 def at(nets: dict[str, Any], when: str, *place: int) -> Any:
@@ -146,7 +149,7 @@ def walks(fast: bool, nets: dict[str, Any]) -> list[Part]:
             ax.set(
                 xlabel="share $t$ of the way", ylabel=label, yscale="log" if what == "loss" else "linear", title=title
             )
-            ax.legend()
+            ax.legend(loc="best" if what == "loss" else "upper left")
 
         return draw
 
@@ -156,16 +159,21 @@ def walks(fast: bool, nets: dict[str, Any]) -> list[Part]:
     ]  # fmt: skip
 
 
-def around(fast: bool, nets: dict[str, Any]) -> Any:
+def around(nets: dict[str, Any]) -> Any:
     """The network of the first seed, with the keys of its random directions."""
     return at(nets, "end", 0, 0, 0)
 
 
-def toward(params: Any, number: Any, normalization: str = "filter") -> Any:
-    """The random direction of a number."""
-    return landscape.direction(
-        params, jax.random.fold_in(jax.random.key(0), number), normalization=normalization
-    )  # fmt: skip
+@jax.jit
+def draws(params: Any) -> Any:
+    """Gaussian directions, their number leading; drawn once for all parts."""
+    draw = lambda key: landscape.direction(params, key, normalization="none")
+    return jax.vmap(draw)(jax.random.split(jax.random.key(0), LINES))
+
+
+def ray(nets: dict[str, Any], number: Any) -> Any:
+    """The filter-normalised direction of a number."""
+    return landscape.normalized(jax.tree.map(lambda x: x[number], nets["draws"]), around(nets))
 
 
 def newton(f: Any) -> jax.Array:
@@ -177,10 +185,10 @@ def newton(f: Any) -> jax.Array:
 
 def lines(fast: bool, nets: dict[str, Any]) -> tuple[Part, np.ndarray]:
     """Thirty filter-normalised lines through one network, and the training loss along them."""
-    a, centre = np.linspace(-SPAN, SPAN, POINTS), around(fast, nets)
+    a, centre = np.linspace(-SPAN, SPAN, POINTS), around(nets)
 
     def look(number):
-        d = toward(centre, number)
+        d = ray(nets, number)
         found = landscape.line(problem(), centre, d, a, data=sets())
         step = newton(lambda a: problem().objective(tree.add(centre, tree.scale(a, d))))
         return {**found, "newton": step, "length": tree.norm(d)}
@@ -209,10 +217,10 @@ def lines(fast: bool, nets: dict[str, Any]) -> tuple[Part, np.ndarray]:
 
 def map_and_surface(fast: bool, nets: dict[str, Any], line: np.ndarray) -> list[Part]:
     """The plane of the first two of the lines, row by row; as contours, and from the side."""
-    centre, b = around(fast, nets), np.linspace(-SPAN, SPAN, POINTS)
+    centre, b = around(nets), np.linspace(-SPAN, SPAN, POINTS)
 
     def row(a):
-        u, v = (toward(centre, number) for number in (0, 1))
+        u, v = (ray(nets, number) for number in (0, 1))
         return landscape.plane(problem(), centre, u, v, a[None], b)[0]
 
     ds = kept(__file__, "plane", fast, row, a=linear(-SPAN, SPAN, POINTS))
@@ -238,7 +246,8 @@ def map_and_surface(fast: bool, nets: dict[str, Any], line: np.ndarray) -> list[
         above.plot_surface(
             *np.meshgrid(b, b, indexing="ij"), np.log10(values), cmap="cividis", rstride=2, cstride=2, lw=0
         )
-        above.set(xlabel="$a$", ylabel="$b$", title="The same from the side")
+        ticks = (-SPAN, 0, SPAN)
+        above.set(xlabel="$a$", ylabel="$b$", xticks=ticks, yticks=ticks, title="The same from the side")
         above.set_zlabel("log₁₀ cross-entropy")
         above.view_init(32, -60)
 
@@ -249,7 +258,8 @@ def scaled(fast: bool, nets: dict[str, Any]) -> Part:
     """One function, many scales of its layers, in double precision."""
     ground = problem()
     with jax.enable_x64(True):
-        network = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), float), around(fast, nets))
+        wide = lambda x: jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), float), x)
+        network, draw = wide((around(nets), jax.tree.map(lambda x: x[0], nets["draws"])))
         a, data = np.linspace(-SPAN, SPAN, 11), jax.tree.map(jnp.asarray, ground.data)
         said = scores(network, data.X)
 
@@ -257,9 +267,9 @@ def scaled(fast: bool, nets: dict[str, Any]) -> Part:
             first, second = network
             params = [jax.tree.map(lambda x: scale * x, first), {**second, "w": second["w"] / scale}]
             twice = jax.tree.map(lambda x: jnp.stack([x, x]), params)
-            both = (toward(params, 0, how) for how in ("filter", "none"))
+            both = landscape.normalized(draw, params), draw
             line = landscape.line(ground, twice, jax.tree.map(lambda *d: jnp.stack(d), *both), a, models=True)
-            whole, block = sharpness(lambda p: ground.objective(p, data), params)
+            whole, block = sharpness(lambda p: ground.objective(p, data), params, draw)
             error = jnp.max(jnp.abs(scores(params, data.X) - said)) / jnp.max(jnp.abs(said))
             return {"error": error, "sharpness": whole, "block": block, "filter": line[0], "none": line[1]}
 
@@ -283,19 +293,23 @@ def scaled(fast: bool, nets: dict[str, Any]) -> Part:
         ax.plot(scale, law, **DASHED, label="$c^2$ times the second layer's at $c = 1$")
         ax.plot(scale, lines["filter"][:, -1], marker="s", color=COLOURS[2], label="loss at $a = 1$, filter-normalised")
         ax.plot(scale, lines["none"][:, -1], marker="^", color=COLOURS[1], label="loss at $a = 1$, Gaussian direction")
-        ax.set(xscale="log", yscale="log", xlabel="scale $c$ of the first layer, $1/c$ of the second", ylabel="value")
+        ax.set(
+            xscale="log",
+            yscale="log",
+            xlabel="scale $c$ of the first layer, $1/c$ of the second",
+            ylabel="eigenvalue, or cross-entropy",
+        )
         ax.set_title("One function, many sharpnesses")
         ax.legend()
 
     return Part(claims, draw, (ds,))
 
 
-def sharpness(loss, params, steps: int = 100):
+def sharpness(loss, params, begin, steps: int = 100):
     """The largest eigenvalues of the Hessian and of its block of the second layer's weights, by the power method."""
     gradient = jax.grad(loss)
     second = [{"w": 0.0, "b": 0.0}, {"w": 1.0, "b": 0.0}]
     parts = jax.tree.map(lambda x: jnp.array([1.0, x]), second)
-    begin = landscape.direction(params, jax.random.key(1), normalization="none")
 
     def largest(part):
         within = lambda d: jax.tree.map(jnp.multiply, part, d)

@@ -74,7 +74,13 @@ def direction(params: Params, key: Key, *, normalization: str = "filter") -> Par
     length = tree.norm(params)
     if normalization != "none" and not isinstance(length, jax.core.Tracer) and length == 0:
         raise ValueError("all parameters are zero and give a direction no length; take normalization='none'")
-    return NORMALIZATIONS[normalization](jax.tree.unflatten(structure, drawn), params)
+    return normalized(jax.tree.unflatten(structure, drawn), params, normalization)
+
+
+def normalized(direction: Params, params: Params, normalization: str = "filter") -> Params:
+    """A direction in lengths of the parameters; for `normalization` see `direction`."""
+    _known(normalization)
+    return NORMALIZATIONS[normalization](direction, params)
 
 
 def filter_normalized(direction: Params, params: Params) -> Params:
