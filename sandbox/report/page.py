@@ -38,6 +38,7 @@ def render(results: str | Path) -> str:
                 {"uri": _data_uri(file), "file": f"{result.name}/{file.name}", "caption": text}
                 for file, text in result.figures
             ],
+            "pages": [{"file": f"{result.name}/{file.name}", "caption": text} for file, text in result.pages],
             "rows": claim_rows(result.claims),
             "held": sum(claim.holds for claim in result.claims),
             "columns": columns(result.summary),
@@ -54,7 +55,7 @@ def render(results: str | Path) -> str:
 
 
 def _data_uri(file: Path) -> str:
-    kind = {".svg": "image/svg+xml", ".png": "image/png"}[file.suffix]
+    kind = {".svg": "image/svg+xml", ".png": "image/png", ".gif": "image/gif"}[file.suffix]
     return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 

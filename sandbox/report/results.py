@@ -20,6 +20,7 @@ from sandbox.report.tables import Row, write_csv
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MEDIA = (".gif", ".html")  # files that come as they are: a film among the figures, a page of its own
 TEXTS = ("title", "question", "prediction", "found", "data")
 
 
@@ -34,6 +35,7 @@ class Result:
     found: str = ""
     data: str = ""  # what folder it takes, of one that takes a user's
     figures: tuple[tuple[Path, str], ...] = ()  # a file and its caption
+    pages: tuple[tuple[Path, str], ...] = ()  # interactive ones, likewise
     claims: tuple[Claim, ...] = ()
     summary: tuple[dict[str, str], ...] = field(default=(), repr=False)
 
@@ -41,14 +43,15 @@ class Result:
 def write(
     folder: str | Path,
     *,
-    figures: Mapping[str, "tuple[Figure, str]"] | None = None,
+    figures: Mapping[str, "tuple[Figure | bytes, str]"] | None = None,
     claims: Iterable[Claim] = (),
     summary: Sequence[Row] = (),
     about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write results/NAME: figures {name: (figure, caption)}, claims, summary rows, about {title, …}.
 
-    The figure named "figure" is the main one, figure.png and .svg; another NAME gives figure-NAME. Everything
+    The figure named "figure" is the main one, figure.png and .svg; another NAME gives figure-NAME. A film NAME.gif and
+    an interactive page NAME.html come as bytes, and are files of that name. Everything
     is written beside its place first and moved there whole, the claims last; figures of an earlier run
     disappear, other files stay.
     """
@@ -80,6 +83,7 @@ def read(folder: str | Path) -> Result:
     stems = sorted({path.stem for path in folder.glob("figure*") if path.suffix in (".svg", ".png")})
     stems.sort(key=lambda stem: list(captions).index(stem) if stem in captions else len(captions))
     figures = [(_smallest(folder, stem), str(captions.get(stem, ""))) for stem in stems]
+    films, pages = ([(path, str(captions.get(path.name, ""))) for path in sorted(folder.glob(f"*{kind}"))] for kind in MEDIA)
     try:
         claims = tuple(from_dict(record) for record in _json(folder / "claims.json", list))
     except (TypeError, ValueError, AttributeError) as error:
@@ -92,7 +96,8 @@ def read(folder: str | Path) -> Result:
         folder.name,
         title,
         **texts,
-        figures=tuple(figures),
+        figures=(*figures, *films),
+        pages=tuple(pages),
         claims=claims,
         summary=_rows(folder / "summary.csv"),
     )
@@ -118,6 +123,10 @@ def _write_into(
 ) -> None:
     captions = dict(about.pop("captions", {}))
     for name, (figure, caption) in figures.items():
+        if isinstance(figure, bytes):
+            (folder / name).write_bytes(figure)
+            captions[name] = caption
+            continue
         stem = "figure" if name == "figure" else f"figure-{name}"
         save(figure, folder, stem)
         captions[stem] = caption
@@ -132,8 +141,9 @@ def _move(partial: Path, folder: Path) -> None:
     for path in new:
         os.replace(path, folder / path.name)
     kept = {path.name for path in new}
-    for path in folder.glob("figure*"):
-        if path.suffix in (".png", ".svg") and path.name not in kept:
+    for path in folder.iterdir():
+        drawn = path.suffix in (".png", ".svg") and path.name.startswith("figure")
+        if (drawn or path.suffix in MEDIA) and path.name not in kept:
             path.unlink()
 
 

@@ -1,0 +1,56 @@
+"""A figure that moves, as a GIF: what stands still is drawn once, what moves on top of it."""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+
+
+def gif(
+    figure: "Figure",
+    moving: Sequence["Artist"],
+    show: Callable[[int], None],
+    steps: Iterable[int],
+    *,
+    milliseconds: int = 60,
+    pause: int = 1500,
+) -> bytes:
+    """The file's bytes: show(step) moves the artists, one picture for each step, the last one shown `pause` longer.
+
+    All pictures share the colours of the last, so that those that agree in a part need not store it again.
+    Raises ValueError where there are no steps.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    steps = list(steps)
+    if not steps:
+        raise ValueError("there are no steps to show: a path needs one or more")
+    canvas = FigureCanvasAgg(figure)
+    for artist in moving:
+        artist.set_animated(True)
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+
+    def picture(step: int) -> Any:
+        canvas.restore_region(still)
+        show(step)
+        for artist in moving:
+            (artist.axes or figure).draw_artist(artist)
+        return Image.fromarray(_opaque(canvas))
+
+    last = picture(steps[-1]).quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    pictures = [picture(step).quantize(palette=last, dither=Image.Dither.NONE) for step in steps]
+    file = io.BytesIO()
+    times = [milliseconds] * (len(steps) - 1) + [milliseconds + pause]
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0, optimize=False)
+    return file.getvalue()
+
+
+def _opaque(canvas: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
