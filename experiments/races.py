@@ -67,7 +67,9 @@ def main(fast: bool) -> Findings:
     """Sweep every optimizer over rates and grounds, tune each on each, and replay the runs."""
     axis = log(1e-4, 10.0, 5 * PER_DECADE // (2 if fast else 1) + 1)
     with jax.enable_x64(True):
-        ds = kept(__file__, "races", fast, race, optimizer=list(METHODS), ground=range(len(GROUNDS)), learning_rate=axis)
+        ds = kept(
+            __file__, "races", fast, race, optimizer=list(METHODS), ground=range(len(GROUNDS)), learning_rate=axis
+        )
         planes = {name: ground_of(name) for name in GROUNDS}
     ds = ds.transpose("optimizer", "ground", "learning_rate", ...)
     best = tuned(ds)
@@ -85,9 +87,11 @@ def main(fast: bool) -> Findings:
     }
     film, shown = filmed(winners)
     summary = [
-        {"ground": g, "optimizer": m, "rate": float(ds.learning_rate[best[i, j]]), "f": float(ds.f[i, j, best[i, j], -1])}
-        for j, g in enumerate(GROUNDS) for i, m in enumerate(METHODS)
-    ]  # fmt: skip
+        {"ground": ground, "optimizer": method, "rate": float(rate), "f": float(ds.f[i, j, k, -1])}
+        for j, ground in enumerate(GROUNDS)
+        for i, method in enumerate(METHODS)
+        for k, rate in [(best[i, j], ds.learning_rate[best[i, j]])]
+    ]
     figures = {
         "figure": (drawn(ds, best, planes), caption()),
         "race.gif": (film, f"{FILMED}: the race, a picture for every {EVERY} steps; each optimizer at its tuned rate."),
@@ -152,7 +156,9 @@ def laws(ds, best: np.ndarray) -> list[Claim]:
     far = np.linalg.norm(last[:, None] - minima, axis=2).min(1).max()
     return [
         Claim("quadratic: tuned descent, cells of the grid from 2/(μ + L)", away, 0, "≈", 1, "Polyak 1987"),
-        Claim("quadratic: smallest rate at which descent does not descend", first, rates[rates > 2 / L][0], "≈", 0, "2/L"),
+        Claim(
+            "quadratic: smallest rate at which descent does not descend", first, rates[rates > 2 / L][0], "≈", 0, "2/L"
+        ),
         Claim("quadratic: f of descent / closed form, worst rate's error", error, 0, "≈", 1e-9, "(1 − ηλ)²ᵏ"),
         Claim("quadratic: f of tuned sign descent / ½ (μ + L) η²", held, 1, "≤", 0, "|xᵢ| ≤ η at last"),
         Claim("Himmelblau: farthest end from a minimum", far, 0, "≈", 0.05, "Himmelblau 1972: four, all zero"),
@@ -225,7 +231,9 @@ def drawn(ds, best: np.ndarray, planes: dict):
                 above.plot(*path.T, color="white", lw=2.4, alpha=0.5, zorder=3)
                 above.plot(*path.T, **look(i), markevery=20, zorder=4, label=method)
                 below.plot(f - problem.facts.minimum, **look(i), markevery=(2 * i, 25))
-            above.plot(*np.transpose(problem.facts.minimizers), "*", ms=14, mfc="#F0E442", mec="black", ls="none", zorder=6)
+            above.plot(
+                *np.transpose(problem.facts.minimizers), "*", ms=14, mfc="#F0E442", mec="black", ls="none", zorder=6
+            )
             above.plot(*start, "o", ms=9, mfc="white", mec="black", mew=1.6, zorder=7)
             above.set(title=name, xlabel="$x_1$", ylabel="$x_2$")
             below.set(yscale="log", xlabel="step", ylabel="$f - f^*$", ylim=(1e-16, 1e4))
@@ -234,7 +242,7 @@ def drawn(ds, best: np.ndarray, planes: dict):
 
 
 def filmed(scene: Replay) -> tuple[bytes, np.ndarray]:
-    """The race as a GIF, a picture for every few steps; and the points that the pictures show, (pictures, methods, 2)."""
+    """The race as a GIF, a picture for every few steps; and the points in them, (pictures, methods, 2)."""
     import matplotlib.pyplot as plt
 
     with style():
@@ -274,8 +282,8 @@ def caption() -> str:
     starts = ", ".join(f"({x:g}, {y:g})" for _, (x, y), *_ in GROUNDS.values())
     return (
         f"Above: the ways of {len(METHODS)} optimizers from one start (ring; {starts}) to the minima (stars), a marker "
-        f"for every 20 of {STEPS} steps, over contours in log-spaced levels. Below: f − f* along them; what is exactly 0 "
-        f"leaves the axis. Each at the rate of a grid with {PER_DECADE} a decade from 0.0001 to 10 whose highest f of the "
-        "last quarter of the steps is lowest; momentum 0.9 and the other settings as in Optax, no weight decay. Full gradient, float64, no "
-        "seed."
+        f"for every 20 of {STEPS} steps, over contours in log-spaced levels. Below: f − f* along them; what is exactly "
+        f"0 leaves the axis. Each at the rate, of {PER_DECADE} a decade from 0.0001 to 10, whose highest f of the last "
+        "quarter of the steps is lowest; momentum 0.9 and other settings as in Optax, no weight decay. Full gradient, "
+        "float64, no seed."
     )

@@ -13,16 +13,13 @@ from sandbox import __version__
 from sandbox.binding import bind, in_pieces, pick, problem_alone, trainer
 from sandbox.drawing import (
     caption,
-    draw_landscape,
     draw_run,
     draw_sweep,
     draw_tuned,
     print_,
     show,
-    show_landscape,
     show_sweep,
     show_tuned,
-    told,
 )
 
 
@@ -167,6 +164,7 @@ def sweep(
     steps: Steps = 1000,
     batch_size: BatchSize = None,
     store: Store = None,
+    keep: Annotated[str | None, typer.Option(help="params: store the final parameters too")] = None,
     memory: Annotated[str | None, typer.Option(help="what this process may hold, results included, like 2GB")] = None,
     distributed: Annotated[
         bool, typer.Option("--distributed", help="one of many processes, started by Slurm or so, that fill one --store")
@@ -192,7 +190,7 @@ def sweep(
     bound = bind(problem, optimizer, set_, found)
     with start(x64):
         ds = sweeps.sweep(
-            trainer(bound, steps, batch_size), **bound.axes, seed=range(seeds), store=store, memory=memory
+            trainer(bound, steps, batch_size), **bound.axes, seed=range(seeds), store=store, keep=keep, memory=memory
         )
     if not team.leads():
         return
@@ -264,14 +262,20 @@ def landscape(
     set_: Set = None,
     steps: Steps = 1000,
     batch_size: BatchSize = None,
+    store: Annotated[Path | None, typer.Option(help="look around a run that a sweep with --keep params left")] = None,
+    at: Annotated[list[str] | None, typer.Option("--at", help="name=value, which run of the store; repeatable")] = None,
     span: Annotated[
         float | None, typer.Option(help="how far the plane reaches to each side; chosen when left out")
     ] = None,
     points: Annotated[
         int | None, typer.Option(help="to each side of the grid; 201 of two variables, else 51, when left out")
     ] = None,
+    normalization: Annotated[str | None, typer.Option(help="of the directions: filter, none, …")] = None,
     seed: Annotated[int, typer.Option(help="of the start, the run and the directions")] = 0,
-    figure: Figure = None,
+    figure: Annotated[
+        list[Path] | None,
+        typer.Option(help="draw this PNG, SVG, PDF, GIF (the path), HTML (a surface) or VTS (ParaView); repeatable"),
+    ] = None,
     x64: X64 = False,
 ) -> None:
     """The ground around a minimum, or around the end of a run: contours of the objective on a plane.
@@ -280,25 +284,30 @@ def landscape(
     """
     import jax
 
-    from sandbox import lookup
+    from sandbox import terrain
     from sandbox.landscape import survey
 
     whole(steps=steps, batch_size=batch_size)
-    lookup.drawable(figure)
+    files = figure or []
+    terrain.drawable(files, moves=bool(optimizer or store))
+    if (store and optimizer) or (at and not store):
+        raise ValueError("--store takes a run of a store, chosen by --at, and --optimizer makes a new one; give either")
     bound = bind(problem, optimizer, set_, {}) if optimizer else None
     chosen = bound.problem() if bound else problem_alone(problem, set_)
     method = bound.method() if bound else None
     with start(x64):
-        key = jax.random.key(seed)
+        params, path, run = terrain.stored(store, at or [], chosen) if store else (None, None, "")
+        terrain.drawable(files, moves=bool(optimizer) or path is not None)
         ground = survey(
-            chosen, key=key, optimizer=method, steps=steps, batch_size=batch_size, span=span, points=points
+            chosen, key=jax.random.key(seed), optimizer=method, steps=steps, batch_size=batch_size, span=span,
+            points=points, normalization=normalization, params=params, path=path,
         )  # fmt: skip
-        settings = ", ".join(set_ or [])
-        text = told(ground, chosen, seed, f"{optimizer}, {f'{settings}, ' if settings else ''}{steps} steps")
-    show_landscape(ground, f"{problem}, {len(ground.a)} × {len(ground.b)} points")
+    run = ", ".join([optimizer, *(set_ or []), f"{steps} steps"]) if optimizer else run
+    text = terrain.told(ground, chosen, seed, run)
+    terrain.table(ground, f"{problem}, {len(ground.a)} × {len(ground.b)} points")
     typer.echo(text)
-    if figure:
-        draw_landscape(figure, ground, f"{problem} under {optimizer}" if optimizer else problem, optimizer or "", text)
+    title = f"{problem} under {optimizer}" if optimizer else problem
+    terrain.write(terrain.View(ground, chosen, title, optimizer or "path", text), files)
 
 
 @app.command()

@@ -66,21 +66,6 @@ def show_tuned(tuned: Any, title: str) -> None:
         typer.echo(f"note: {note}")
 
 
-def show_landscape(ground: Any, title: str) -> None:
-    """The lowest and the highest point of a surveyed plane, and where they are."""
-    import numpy as np
-
-    names = ("x1", "x2") if ground.normalization == "axes" else ("along u", "along v")
-    finite = np.isfinite(ground.values)
-    if not finite.any():
-        raise ValueError("no point of the plane has a finite value; take another --span, or another start by --seed")
-    rows = []
-    for name, pick, worst in (("lowest", np.argmin, np.inf), ("highest", np.argmax, -np.inf)):
-        i, j = np.unravel_index(pick(np.where(finite, ground.values, worst)), finite.shape)
-        rows.append((name, f"{ground.values[i, j]:.6g}", f"{ground.a[i]:.4g}", f"{ground.b[j]:.4g}"))
-    show(title, ("point", "objective", *names), rows)
-
-
 def draw_run(path: Path, result: Any, problem: Any, title: str) -> None:
     """The objective along a run, as the gap to the minimum where that is known."""
     import matplotlib.pyplot as plt
@@ -135,52 +120,6 @@ def draw_tuned(path: Path, tuned: Any, problem: Any, title: str) -> None:
         )
         ax.set(title=title)
     save(figure, path)
-
-
-def draw_landscape(path: Path, ground: Any, title: str, label: str, caption: str) -> None:
-    """Contours of a surveyed plane with the path over it, and below it what was drawn."""
-    import textwrap
-
-    import matplotlib.pyplot as plt
-
-    from sandbox.report.maps import contours, track
-    from sandbox.report.plots import GREY, style
-
-    with style():
-        figure, ax = plt.subplots(figsize=(6.4, 5.8))
-        contours(ax, ground.a, ground.b, ground.values)
-        x, y = ((), ()) if ground.path is None else (ground.path.a, ground.path.b)
-        track(ax, x, y, label, minimizers=ground.minimizers)
-        names = ("$x_1$", "$x_2$") if ground.normalization == "axes" else ("along u", "along v")
-        ax.set(title=title, xlabel=names[0], ylabel=names[1])
-        figure.supxlabel(textwrap.fill(caption, 108), fontsize=8, color=GREY, x=0.02, ha="left")
-    save(figure, path)
-
-
-def told(ground: Any, problem: Any, seed: int, run: str) -> str:
-    """What a figure of a surveyed plane must say of itself: data, precision, seed, normalisation, path, gaps."""
-    import jax
-    import numpy as np
-
-    counts = {leaf.shape[0] for leaf in jax.tree.leaves(problem.data)}
-    data = (
-        f"objective on the full training set ({counts.pop():,} examples)"
-        if counts
-        else "objective of the problem itself, there is no data"
-    )
-    plane = {
-        "axes": "the plane of its two variables",
-        "filter": "random Gaussian directions u, v, filter-normalised",
-        "none": "random Gaussian directions u, v, not normalised (the centre is zero)",
-    }[ground.normalization]
-    parts = [data, plane, f"seed {seed}", str(ground.values.dtype)]
-    if ground.path is not None:
-        outside = 0 if ground.normalization == "axes" else ground.path.fraction
-        exact = "path exact" if outside == 0 else f"path projected by least squares, {outside:.3g} of it out of plane"
-        parts += [run, exact]
-    if lost := int((~np.isfinite(ground.values)).sum()):
-        parts.append(f"{lost:,} of {ground.values.size:,} points not finite, left blank")
-    return "; ".join(parts) + "."
 
 
 def save(figure: Any, path: Path) -> None:

@@ -21,8 +21,11 @@ _A = {"problem": "a Problem", "optimizer": "an optimizer, with init and update,"
 
 
 def named(kind: str, name: str, catalogue: Any, names: Iterable[str]) -> Callable[..., Any]:
-    """A factory by its catalogue name, or `name` from `file.py:name`, which may also be the thing itself."""
-    file, colon, attribute = name.rpartition(":")
+    """A factory by its catalogue name, or `name` from `file.py:name`, which may also be the thing itself.
+
+    `file.py` alone is the file's `problem` or `optimizer`, whichever is wanted.
+    """
+    file, colon, attribute = (name, ":", kind) if name.endswith(".py") else name.rpartition(":")
     if colon:
         return _making(kind, name, from_file(kind, Path(file), attribute))
     known = sorted(names)
@@ -102,9 +105,9 @@ def traceable(factory: Callable[..., Any], found: Mapping[str, Any]) -> dict[str
     return {name: static(*values) if name in fixed else values for name, values in found.items()}
 
 
-def drawable(path: Path | None) -> None:
+def drawable(path: Path | None, kinds: Iterable[str] = (".png", ".svg", ".pdf")) -> None:
     """ValueError for a figure that could not be written, before anything is computed for it."""
-    kinds = (".png", ".svg", ".pdf")
+    kinds = tuple(kinds)
     if path and not (path.suffix.lower() in kinds and path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise ValueError(
             f"{path}: a figure cannot be written there; expected a name that ends in {', '.join(kinds)}, "
@@ -112,14 +115,14 @@ def drawable(path: Path | None) -> None:
         )
 
 
-def settings(texts: Iterable[str]) -> dict[str, Any]:
+def settings(texts: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """["b1=0.9", "nesterov=True"] as {"b1": 0.9, "nesterov": True}: Python literals, else text."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (equals and name.isidentifier()):
             raise ValueError(f"'{text}': expected name=value, like learning_rate=0.1")
-        _once("--set", name, found)
+        _once(option, name, found)
         found[name] = literal(value)
     return found
 

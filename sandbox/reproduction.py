@@ -22,7 +22,9 @@ from sandbox.report.claims import Claim
 class Findings(NamedTuple):
     """What an experiment's main(fast) returns."""
 
-    figures: dict[str, tuple[Any, str]]  # name → (figure, caption), "figure" the main one; NAME.gif, NAME.html → (bytes, caption)
+    figures: dict[
+        str, tuple[Any, str]
+    ]  # name → (figure, caption), "figure" the main one; NAME.gif, NAME.html → (bytes, caption)
     claims: list[Claim]
     sweeps: Sequence[Any] = ()  # the datasets that it rests on
     summary: Sequence[dict[str, Any]] = ()  # rows of summary.csv

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "sandbox").rglob("*.py"))
 LAYERS = [
     "types", "tree", "data", "losses", "regularizers", "models", "problems", "optimizers", "store", "engine",
-    "parity", "sweeps", "theory", "landscape", "report", "lookup", "reproduction", "binding", "drawing", "cli",
-    "__main__",
+    "parity", "sweeps", "theory", "landscape", "report", "lookup", "reproduction", "binding", "drawing", "terrain",
+    "cli", "__main__",
 ]  # fmt: skip
 FORBIDDEN = {  # (importer, imported) that the order alone would allow
     ("optimizers", "problems"), ("theory", "store"), ("landscape", "store"),

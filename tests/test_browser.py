@@ -98,7 +98,7 @@ def bowl(x):
 
 
 def scene():
-    """Gradient descent on the bowl in closed form, and half as fast; at 1.5 the errors double, to where they are lost."""
+    """Gradient descent on the bowl in closed form, and half as fast; at 1.5 the errors double until they are lost."""
     a, b = np.linspace(0, 6, 31), np.linspace(0, 7, 36)
     values = bowl(np.stack(np.meshgrid(a, b, indexing="ij"), axis=-1))
     values[3, 4] = np.nan

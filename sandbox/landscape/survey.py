@@ -43,13 +43,17 @@ def survey(
     batch_size: int | None = None,
     span: float | None = None,
     points: int | None = None,
+    normalization: str | None = None,
+    params: Params | None = None,
+    path: Params | None = None,
 ) -> Survey:
     """The plane around the end of a run or, without an optimizer, around a known minimiser or the start.
 
     Of two variables the axes are the variables, and the window holds start, path and minimisers, or the whole domain;
     with `span` it reaches that far from the centre to every side. Of more variables the directions are random,
     filter-normalised (plain where all parameters are zero), and `span` counts in their lengths; by default it is 1, or
-    as far as the path goes. `points` to each side of the grid are 201 of two variables, else 51.
+    as far as the path goes. `points` to each side of the grid are 201 of two variables, else 51. `params`, and `path`
+    with a leading axis of steps, are of a run that was made before, to look at instead of a new one.
     Raises ValueError for a span that is not positive, for fewer than three points, and for a single variable.
     """
     if span is not None and not 0 < span < math.inf:
@@ -57,13 +61,13 @@ def survey(
     if points is not None and points < 3:
         raise ValueError(f"points={points}: expected three points or more to each side")
     start = problem.init(jax.random.split(key, 3)[0])  # where `run` starts
-    result, path = (None, None) if optimizer is None else _run(problem, optimizer, steps, batch_size, key)
+    result, path = (None, path) if optimizer is None else _run(problem, optimizer, steps, batch_size, key)
     known = problem.facts.minimizers or ()
-    middle = result.params if result else known[0] if known else start
+    middle = result.params if result else params if params is not None else known[0] if known else start
     middle = jax.tree.map(jnp.asarray, middle)
-    normalization = "axes" if flat(middle).size == 2 else "filter" if tree.norm(middle) > 0 else "none"
-    key_of_directions = jax.random.fold_in(key, 3)
-    along = directions(middle, key_of_directions, normalization=normalization.replace("axes", "none"))
+    wanted = normalization or ("filter" if tree.norm(middle) > 0 else "none")
+    along = directions(middle, jax.random.fold_in(key, 3), normalization=wanted)
+    normalization = "axes" if flat(middle).size == 2 else wanted
     minimizers = np.empty((0, 2))
     if normalization == "axes":
         minimizers = np.stack([flat(x) for x in known]) if known else minimizers

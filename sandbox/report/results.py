@@ -83,7 +83,9 @@ def read(folder: str | Path) -> Result:
     stems = sorted({path.stem for path in folder.glob("figure*") if path.suffix in (".svg", ".png")})
     stems.sort(key=lambda stem: list(captions).index(stem) if stem in captions else len(captions))
     figures = [(_smallest(folder, stem), str(captions.get(stem, ""))) for stem in stems]
-    films, pages = ([(path, str(captions.get(path.name, ""))) for path in sorted(folder.glob(f"*{kind}"))] for kind in MEDIA)
+    films, pages = (
+        [(path, str(captions.get(path.name, ""))) for path in sorted(folder.glob(f"*{kind}"))] for kind in MEDIA
+    )
     try:
         claims = tuple(from_dict(record) for record in _json(folder / "claims.json", list))
     except (TypeError, ValueError, AttributeError) as error:

@@ -66,7 +66,7 @@ def surface(
     return (
         environment()
         .get_template("surface.html.j2")
-        .render(title=title, caption=caption, plotly=plotly_js(), figure=figure.to_json())
+        .render(title=title, caption=caption, plotly=plotly_js(), figure=figure.to_json().replace("</", r"<\/"))
     )
 
 

@@ -35,4 +35,5 @@ def _array(parent: ElementTree.Element, name: str, values: np.ndarray, **more: s
     size = 4 if values.dtype == np.float32 else 8
     data = np.ascontiguousarray(values, f"<f{size}").tobytes()
     text = base64.b64encode(np.uint64(len(data)).astype("<u8").tobytes() + data).decode()
-    ElementTree.SubElement(parent, "DataArray", type=f"Float{8 * size}", Name=name, format="binary", **more).text = text
+    about = {"type": f"Float{8 * size}", "Name": name, "format": "binary", **more}
+    ElementTree.SubElement(parent, "DataArray", about).text = text
