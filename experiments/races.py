@@ -74,18 +74,12 @@ def main(fast: bool) -> Findings:
     ds = ds.transpose("optimizer", "ground", "learning_rate", ...)
     best = tuned(ds)
     scene = scene_on(ds, best, FILMED, planes[FILMED])
-    winners = scene._replace(
-        rates={name: rates[[scene.first[name]]] for name, rates in scene.rates.items()},
-        paths={name: paths[[scene.first[name]]] for name, paths in scene.paths.items()},
-        heights={name: heights[[scene.first[name]]] for name, heights in scene.heights.items()},
-        first=dict.fromkeys(METHODS, 0),
-    )
     told = f"From one start, full gradient, no seed, float64, {STEPS} steps; "
     pages = {
         "explorer.html": replay(scene, f"{FILMED}: learning rates", f"{told}{axis.count} rates of each optimizer."),
-        "race.html": replay(winners, f"{FILMED}: a race", f"{told}each at its tuned rate.", together=True),
+        "race.html": replay(winners(scene), f"{FILMED}: a race", f"{told}each at its tuned rate.", together=True),
     }
-    film, shown = filmed(winners)
+    film, shown = filmed(winners(scene))
     summary = [
         {"ground": ground, "optimizer": method, "rate": float(rate), "f": float(ds.f[i, j, k, -1])}
         for j, ground in enumerate(GROUNDS)
@@ -134,6 +128,13 @@ def scene_on(ds, best: np.ndarray, name: str, ground: tuple) -> Replay:
     of = lambda values: {method: values[i, j] for i, method in enumerate(METHODS)}
     rates = dict.fromkeys(METHODS, ds.learning_rate.values)
     return Replay(*ground, rates, of(ds.x.values), of(ds.f.values), of(best), np.stack(facts.minimizers), facts.minimum)
+
+
+def winners(scene: Replay) -> Replay:
+    """Each method at its first rate alone."""
+    one = lambda rows: {name: values[[scene.first[name]]] for name, values in rows.items()}
+    first = dict.fromkeys(scene.first, 0)
+    return scene._replace(rates=one(scene.rates), paths=one(scene.paths), heights=one(scene.heights), first=first)
 
 
 def laws(ds, best: np.ndarray) -> list[Claim]:
@@ -185,7 +186,7 @@ def same_numbers(ds, best: np.ndarray, pages: dict[str, str], shown: np.ndarray)
     """What the pages and the film hold, beside the store, bit for bit."""
     j, methods = list(GROUNDS).index(FILMED), range(len(METHODS))
     whole = scene_of(pages["explorer.html"])
-    winners = scene_of(pages["race.html"])
+    raced = scene_of(pages["race.html"])
     path = lambda scene: np.stack([scene.paths[name] for name in METHODS])
     height = lambda scene: np.stack([scene.heights[name] for name in METHODS])
     at = lambda values: np.stack([values[i, j, best[i, j]] for i in methods])
@@ -194,7 +195,7 @@ def same_numbers(ds, best: np.ndarray, pages: dict[str, str], shown: np.ndarray)
             [path(whole), height(whole)], [ds.x.values[:, j], ds.f.values[:, j]],
         ),
         "race: numbers that are not the store's": (
-            [path(winners)[:, 0], height(winners)[:, 0]], [at(ds.x.values), at(ds.f.values)],
+            [path(raced)[:, 0], height(raced)[:, 0]], [at(ds.x.values), at(ds.f.values)],
         ),
         "film: points that are not the store's": ([shown], [at(ds.x.values)[:, ::EVERY].swapaxes(0, 1)]),
     }  # fmt: skip

@@ -121,13 +121,13 @@ def heights(view: View) -> Any:
 
     ground, problem = view.ground, view.problem
     u, v = ground.directions
-    data = jax.tree.map(jnp.asarray, problem.data)
+
+    def value(data: Any, c: Any) -> Any:
+        place = tree.add(tree.add(ground.centre, tree.scale(c[0], u)), tree.scale(c[1], v))
+        return problem.objective(place, data, jax.random.key(0))
+
     with jax.enable_x64(ground.values.dtype == np.float64):
-
-        def value(data: Any, c: Any) -> Any:
-            place = tree.add(tree.add(ground.centre, tree.scale(c[0], u)), tree.scale(c[1], v))
-            return problem.objective(place, data, jax.random.key(0))
-
+        data = jax.tree.map(jnp.asarray, problem.data)
         places = jnp.asarray(np.stack([ground.path.a, ground.path.b], axis=1), float)
         return np.asarray(jax.jit(lambda data, places: jax.lax.map(lambda c: value(data, c), places))(data, places))
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sandbox.report.replay import Replay, replay
+from sandbox.report.surfaces import surface
 
 FLAGS = (
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
@@ -164,7 +165,8 @@ def test_the_slider_of_the_steps_and_the_choice_of_the_optimizer(session, page):
 @pytest.mark.slow
 def test_the_button_plays_to_the_last_step(session, page):
     opened(session, page)
-    press(session, "step", HOME)
+    press(session, "step", LEFT * 20)
+    assert len(drawn(session, 2)) == STEPS - 20
     js(session, 'document.getElementById("play").click()')
     for _ in range(100):
         if len(drawn(session, 2)) == STEPS:
@@ -186,3 +188,22 @@ def test_the_ground_is_drawn_as_it_is(session, page):
     clear = np.isfinite(rise) & (rise > 0.1)
     np.testing.assert_allclose(shade[clear], np.log10(rise[clear]), rtol=1e-12)
     assert js(session, 'document.querySelectorAll("#map .contourlayer path").length') > 10
+
+
+@pytest.mark.slow
+def test_a_surface_is_drawn_and_its_button_turns_the_axis(session, tmp_path):
+    ground, path = scene(), scene().paths["descent"][1]
+    track = (*path.T, scene().heights["descent"][1])
+    file = tmp_path / "surface.html"
+    file.write_text(surface(ground.a, ground.b, ground.values, "The bowl", "float64", path=track, minimum=0.0))
+    opened(session, file)
+    data = 'document.getElementById("surface")._fullData'
+    shown = np.array(js(session, f"{data}[0].z.map(row => Array.from(row))"), float)
+    np.testing.assert_array_equal(shown, ground.values.T)
+    np.testing.assert_array_equal(js(session, f"Array.from({data}[1].x)"), path[:, 0])
+    kind = 'document.getElementById("surface")._fullLayout.scene.zaxis.type'
+    assert js(session, kind) == "linear"
+    buttons = 'document.querySelectorAll("#surface .updatemenu-button")'
+    js(session, f'{buttons}[1].dispatchEvent(new MouseEvent("click", {{bubbles: true}}))')
+    assert js(session, kind) == "log"
+    quiet(session)

@@ -1,5 +1,7 @@
 """The command line: every error of the user's is one line, exit code 2 and nothing written; and the ordinary days."""
 
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -8,9 +10,10 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
-from sandbox import cli, optimizers, problems, report
+from sandbox import cli, landscape, optimizers, problems, report
 from sandbox import store as stores
 
 ROOT = Path(__file__).parent.parent
@@ -38,8 +41,12 @@ def steep(slope):
 def hole():
     return Problem("hole", lambda key: jnp.ones(2), lambda x: jnp.nan * jnp.sum(x))
 
+def lost():
+    return Problem("lost", lambda key: jnp.ones(2), lambda x: jnp.nan * jnp.sum(x))
+
 seven = 7
 flat = hill()
+problem = Problem("well", lambda key: jnp.array([2.0, 1.0]), lambda x: x[0] ** 2 + 2 * x[1] ** 2)
 plain = optimizers.gradient_descent(0.5)
 """
 
@@ -51,6 +58,7 @@ def sandbox(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(USER)
     (tmp_path / "broken.py").write_text("import no_such_library\n")
+    (tmp_path / "empty.py").write_text("x = 1\n")
     (tmp_path / "garbled.py").write_text("def f(:\n")
     (tmp_path / "afile").write_text("not a folder")
     (tmp_path / "folder").mkdir()
@@ -155,6 +163,20 @@ BAD = {  # what is typed, and words that the one line must have
     "a landscape of NaN": (("landscape", "mine.py:hole"), "no point finite"),
     "a figure of a landscape below a file": (("landscape", "bowl", "--figure", "afile/x.png"), "afile/x.png written"),
     "a run without a rate": (("landscape", "bowl", "--optimizer", "adam"), "adam learning rate --set"),
+    "a landscape of an unknown kind": (("landscape", "bowl", "--figure", "x.docx"), "x.docx .png .gif .html .vts"),
+    "directions of an unknown kind": (("landscape", "diabetes_ridge", "--normalization", "fliter"), "fliter filter"),
+    "a film of no path": (("landscape", "bowl", "--figure", "x.gif"), "x.gif path --optimizer --store"),
+    "a landscape of NaN, run": (
+        ("landscape", "mine.py:lost", "--optimizer", "adam", "--set", RATE, "--figure", "x.html"), "no point finite",
+    ),
+    "a file without a problem": (("landscape", "broken.py"), "broken.py no_such_library"),
+    "a file that defines no problem": (("landscape", "empty.py"), "empty.py 'problem'"),
+    "no file": (("landscape", "absent.py"), "absent.py file.py"),
+    "a landscape of no store": (("landscape", "bowl", "--store", "absent"), "absent store"),
+    "a landscape of a folder": (("landscape", "bowl", "--store", "folder"), "folder store"),
+    "two runs": (("landscape", "bowl", "--store", "s", "--optimizer", "adam", "--set", RATE), "--store --optimizer"),
+    "which of no runs": (("landscape", "bowl", "--at", RATE), "--store --at"),
+    "a sweep that keeps what is not": ((*SWEEP, RATE, "--keep", "all"), "'all' 'params'"),
     "no checkout": (("reproduce",), "experiments/ checkout"),
     "validate what is not": (("validate", "adamm"), "no optimizer 'adamm' adam? list"),
     "report of nothing": (("report", "absent"), "absent folder"),
@@ -357,6 +379,81 @@ def test_landscape_says_what_is_not_finite(sandbox, tmp_path):
     )
     text = " ".join(sandbox("landscape", "log.py:wall", "--span", 2, "--points", 5, "--figure", "map.png")[1])
     assert "5 of 25 points not finite, left blank" in text  # x = −1
+
+
+RUNS = ("sweep", "mine.py", "gradient_descent", "--axis", "learning_rate=0.1,0.25", "--seeds", 2, "--steps", 1)
+
+
+def test_landscape_looks_around_a_run_of_a_store(sandbox, tmp_path):
+    """x² + 2y² from (2, 1) at rate ¼: (2 − ¼·4, 1 − ¼·4) = (1, 0), where f = 1; within 1 of it the lowest is (0, 0)."""
+    assert sandbox(*RUNS, "--store", "kept", "--keep", "params", "--x64")[0] == 0
+    which = ("--store", "kept", "--at", "learning_rate=0.25", "--at", "seed=1")
+    files = ("map.png", "map.html", "map.vts")
+    draw = [word for file in files for word in ("--figure", file)]
+    call = ("landscape", "mine.py", *which, "--span", 1, "--points", 3, "--x64")
+    code, out, err = sandbox(*call, *draw)
+    assert (code, err) == (0, [])
+    assert cells(out) == [["lowest", "0", "0", "0"], ["highest", "6", "2", "-1"]]
+    text = " ".join(out)
+    assert "the run at learning_rate=0.25, seed=1 of kept" in text
+    assert all((tmp_path / file).is_file() and f"{file} written" in text for file in files)
+    assert 'WholeExtent="0 2 0 2 0 0"' in (tmp_path / "map.vts").read_text()
+
+
+def test_what_a_store_cannot_show_is_one_line(sandbox, tmp_path):
+    sandbox(*RUNS, "--store", "bare")
+    sandbox(*RUNS, "--store", "kept", "--keep", "params")
+    before = everything(tmp_path)
+    for arguments, words in (
+        (("mine.py", "--store", "bare"), "bare no parameters --keep params"),
+        (("mine.py", "--store", "kept"), "learning_rate: 0.1, 0.25 --at"),
+        (("mine.py", "--store", "kept", "--at", "seed=0"), "learning_rate: 0.1, 0.25 --at"),
+        (("mine.py", "--store", "kept", "--at", "learning_rate=0.3", "--at", "seed=0"), "learning_rate=0.3 0.1, 0.25"),
+        (("mine.py", "--store", "kept", "--at", "learning_rate=a", "--at", "seed=0"), "learning_rate=a number"),
+        (("mine.py", "--store", "kept", "--at", "learning_rat=0.1"), "learning_rat learning_rate?"),
+        (("mine.py", "--store", "kept", "--at", "seed"), "'seed' name=value"),
+        (("mine.py:hill", "--store", "kept", "--at", RATE, "--at", "seed=0"), "kept (2,) hill (1,) swept"),
+        (("mine.py", "--store", "kept", "--at", RATE, "--at", "seed=0", "--figure", "x.gif"), "x.gif path"),
+    ):
+        code, out, err = sandbox("landscape", *arguments)
+        assert (code, out, len(err)) == (2, [], 1), arguments
+        assert [word for word in words.split() if word not in err[0]] == [], err
+    assert everything(tmp_path) == before
+
+
+def test_landscape_draws_the_path_of_a_store_step_by_step(sandbox, tmp_path):
+    """A sweep of the user's own that records the path: at rate ¼, x halves and y is 0 from the first step on."""
+    from PIL import Image
+
+    from sandbox.engine import run
+    from sandbox.sweeps import sweep as swept
+
+    well = problems.Problem("well", lambda key: jax.numpy.array([2.0, 1.0]), lambda x: x[0] ** 2 + 2 * x[1] ** 2)
+    record = lambda info: {"path": info.params}
+    train = lambda learning_rate: run(
+        well, optimizers.gradient_descent(learning_rate), steps=4, key=jax.random.key(0), record=record
+    )
+    swept(train, learning_rate=[0.25], store="own", keep="params", progress=False)
+    code, out, err = sandbox("landscape", "mine.py", "--store", "own", "--points", 5, "--figure", "x.gif")
+    assert (code, err) == (0, [])
+    assert "path exact" in " ".join(out)
+    with Image.open(tmp_path / "x.gif") as film:
+        assert film.n_frames == 4
+
+
+@pytest.mark.slow
+def test_landscape_puts_the_path_onto_the_surface(sandbox, tmp_path):
+    """In a plane of many variables: at each projected step the height is the objective there, by `plane` anew."""
+    run = ("--optimizer", "gradient_descent", "--set", RATE, "--steps", 9, "--points", 3)
+    assert sandbox("landscape", "diabetes_ridge", *run, "--figure", "x.html", "--x64")[0] == 0
+    raw = (tmp_path / "x.html").read_text().rpartition("const figure = ")[2].partition(";\nPlotly")[0]
+    track = json.loads(raw)["data"][1]
+    problem, method = problems.diabetes_ridge(), optimizers.gradient_descent(0.1)
+    with jax.enable_x64(True):
+        seen = landscape.survey(problem, key=jax.random.key(0), optimizer=method, steps=9, points=3)
+        grid = landscape.plane(problem, seen.centre, *seen.directions, seen.path.a, seen.path.b)
+    found = np.frombuffer(base64.b64decode(track["z"]["bdata"]))
+    np.testing.assert_allclose(found + seen.values.min(), np.diag(grid), rtol=1e-10)
 
 
 def interrupt(*args, **kwargs):

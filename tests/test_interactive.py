@@ -59,7 +59,10 @@ def test_a_page_escapes_its_words_and_loads_nothing():
     evil = {"</script><b>": np.zeros((1, 2, 2))}
     page = replay(
         scene(
-            paths=evil, rates={"</script><b>": [1.0]}, heights={"</script><b>": np.zeros((1, 2))}, first={"</script><b>": 0}
+            paths=evil,
+            rates={"</script><b>": [1.0]},
+            heights={"</script><b>": np.zeros((1, 2))},
+            first={"</script><b>": 0},
         ),
         "<i>",
         "</p><script>",
@@ -113,6 +116,7 @@ def test_a_surface_is_the_values_above_the_minimum_with_holes_and_the_path():
     (ground, track, ends), layout = traces(surface(A, B, HOLED, "t", "c", path=path, minimum=-1.0))
     np.testing.assert_array_equal(ground["z"], HOLED.T + 1)
     np.testing.assert_array_equal(ground["customdata"], HOLED.T)
+    np.testing.assert_array_equal([ends["x"], ends["y"]], path[:2])
     np.testing.assert_array_equal(ground["x"], A)
     np.testing.assert_array_equal(ground["y"], B)
     np.testing.assert_array_equal([track["x"], track["y"], track["z"]], [path[0], path[1], path[2] + 1])
@@ -132,7 +136,7 @@ def test_a_surface_of_nothing_is_one_line():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_grid_for_paraview_is_read_back(dtype):
-    """By the standard alone: a UInt64 count of bytes, then the bytes; the first axis fastest. VTK 9.7 reads the same."""
+    """By the standard alone: a UInt64 count of bytes, then the bytes; the first axis fastest. VTK 9.7 agrees."""
     values = HOLED.astype(dtype)
     values[0, 0] = np.inf
     root = ElementTree.fromstring(structured_grid(A, B, values))
@@ -185,7 +189,7 @@ def test_a_film_shows_each_step_and_keeps_its_shades():
 
 
 def test_films_and_pages_are_results(tmp_path):
-    """A film is on the page, an interactive page is linked; what a later run does not have is gone, other files stay."""
+    """A film is on the page, an interactive page is linked; what a later run has not is gone, other files stay."""
     figures = {"race.gif": (b"GIF89a", "a race"), "explorer.html": (b"<html>", "rates & <steps>")}
     place = tmp_path / "races"
     report.write(place, figures=figures, claims=[report.Claim("two", 2, 2)])
