@@ -7,6 +7,11 @@ Prediction: On a quadratic with curvatures μ and L gradient descent multiplies 
 in a step: it is fastest at 2/(μ + L), and no longer descends above 2/L (Polyak 1987, §1.4). Signs alone lead each
 coordinate to 0 up to η and keep it there. All minima of Himmelblau's function are zero (Himmelblau 1972), so that no
 way down ends in a worse one. A recursion of NumPy with gradients by hand takes the same steps.
+
+Found: On the quadratic the best rate of descent, of eight a decade, is 1.778, the one next to 2/(μ + L) = 1.818, and
+the first at which it does not descend is 2.371, the first above 2/L. All twelve end within 0.044 of one of Himmelblau's
+four minima. After 200 steps in Rosenbrock's valley f is between 0.0003 (heavy ball) and 3.2 (sign descent). Descent and
+heavy ball take NumPy's steps to 4e-14 on all four grounds.
 """
 
 import jax
@@ -173,10 +178,11 @@ def same_steps(ds, best: np.ndarray) -> list[Claim]:
         for j, (name, (_, start, _, gradient)) in enumerate(GROUNDS.items()):
             k = best[i, j]
             x, m, path = np.array(start), np.zeros(2), []
-            for _ in range(STEPS + 1):
-                path.append(x)
-                m = momentum * m + np.array(gradient(*x))
-                x = x - ds.learning_rate.values[k] * m
+            with np.errstate(over="ignore", invalid="ignore"):  # one that flies off is not the same either
+                for _ in range(STEPS + 1):
+                    path.append(x)
+                    m = momentum * m + np.array(gradient(*x))
+                    x = x - ds.learning_rate.values[k] * m
             error = np.abs(ds.x.values[i, j, k] - path).max()
             claims.append(Claim(f"{name}: {method}, farthest from NumPy's steps", error, 0, "≈", 1e-9, "Polyak 1964"))
     return claims
