@@ -1,5 +1,19 @@
-"""What the ground looks like: directions, the objective along them, and paths laid over it."""
+"""What the ground looks like: directions, the objective along them, its curvature, and paths laid over it."""
 
+from sandbox.landscape.basins import Arrival, arrive, nearest
+from sandbox.landscape.boxes import boundary, box_counts, dimension, exponents, powers
+from sandbox.landscape.connectivity import along, barrier, bezier, curve, middle
+from sandbox.landscape.curvature import (
+    Eigenpairs,
+    Krylov,
+    eigenpairs,
+    eigenpairs_along,
+    gauss_newton,
+    hessian,
+    lanczos,
+    preconditioned,
+    sharpness,
+)
 from sandbox.landscape.directions import (
     Principal,
     Triangle,
@@ -10,26 +24,90 @@ from sandbox.landscape.directions import (
     through,
     towards,
 )
-from sandbox.landscape.paths import Projection, project, window
+from sandbox.landscape.edge import (
+    adam_preconditioner,
+    adam_threshold,
+    edge_of_stability,
+    gradient_descent_threshold,
+    heavy_ball_threshold,
+    nesterov_threshold,
+    sam_threshold,
+)
+from sandbox.landscape.matching import match, permute
+from sandbox.landscape.paths import Projection, project, random_walk, window
+from sandbox.landscape.spectrum import (
+    Density,
+    Probed,
+    density,
+    hutchinson_diagonal,
+    hutchinson_trace,
+    smooth,
+    xdiagonal,
+    xtrace,
+)
 from sandbox.landscape.surface import blame, line, plane, section
 from sandbox.landscape.survey import Survey, survey
+from sandbox.landscape.trainability import Trained, rates, trained
 
 __all__ = [
+    "Arrival",
+    "Density",
+    "Eigenpairs",
+    "Krylov",
     "Principal",
+    "Probed",
     "Projection",
     "Survey",
+    "Trained",
     "Triangle",
+    "adam_preconditioner",
+    "adam_threshold",
+    "along",
+    "arrive",
+    "barrier",
+    "bezier",
     "blame",
+    "boundary",
+    "box_counts",
+    "curve",
+    "density",
+    "dimension",
     "direction",
     "directions",
+    "edge_of_stability",
+    "eigenpairs",
+    "eigenpairs_along",
+    "exponents",
+    "gauss_newton",
+    "gradient_descent_threshold",
+    "heavy_ball_threshold",
+    "hessian",
+    "hutchinson_diagonal",
+    "hutchinson_trace",
+    "lanczos",
     "line",
+    "match",
+    "middle",
+    "nearest",
+    "nesterov_threshold",
     "normalized",
+    "permute",
     "plane",
+    "powers",
+    "preconditioned",
     "principal",
     "project",
+    "random_walk",
+    "rates",
+    "sam_threshold",
     "section",
+    "sharpness",
+    "smooth",
     "survey",
     "through",
     "towards",
+    "trained",
     "window",
+    "xdiagonal",
+    "xtrace",
 ]
