@@ -120,7 +120,7 @@ def xdiagonal(product: Product, like: Params, *, key: Key, products: int = 100) 
 
 
 def _exchangeable(product: Product, like: Params, key: Key, products: int) -> tuple[Array, ...]:
-    """Ω, AΩ = QR, the unit columns S that are at right angles to all columns of R but one, QᵀΩ, QᵀAQ and AQ."""
+    """Ω; of AΩ = QR the factors; unit columns S at right angles to all columns of R but one; QᵀΩ, QᵀAQ and AQ."""
     on = on_vectors(product, like)
     n, k = on.start.size, products // 2
     if not 4 <= products <= n:
@@ -131,12 +131,12 @@ def _exchangeable(product: Product, like: Params, key: Key, products: int) -> tu
     image = every(omega)
     # Of rank below k, R could not be inverted; so little of anything else makes it possible and is not seen.
     tiny = jnp.finfo(image.dtype).eps * jnp.linalg.norm(image) / n**0.5
-    image += (tiny + (tiny == 0)) * jax.random.normal(noise, image.shape, image.dtype) / k**0.5
-    q, r = jnp.linalg.qr(image)
+    tiny = (tiny + (tiny == 0)) * jax.random.normal(noise, image.shape, image.dtype) / k**0.5
+    q, r = jnp.linalg.qr(image + tiny)
     s = jax.scipy.linalg.solve_triangular(r, jnp.eye(k, dtype=r.dtype), trans="T")
     s = s / jnp.linalg.norm(s, axis=0)
     z = every(q)
-    return omega, q, r, s, q.T @ omega, q.T @ z, z
+    return omega, q, q.T @ image, s, q.T @ omega, q.T @ z, z
 
 
 def _probe(key: Key, like: Array, gaussian: bool) -> Array:
