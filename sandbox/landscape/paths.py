@@ -1,4 +1,4 @@
-"""Paths over the ground: where the steps of a run lie in a plane, and how far outside it."""
+"""Paths over the ground: where the steps of a run lie in a plane, how far outside it, and how a random walk would."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -45,6 +45,19 @@ def project(path: Params, centre: Params, u: Params, v: Params) -> Projection:
     inside = rows @ q
     a, b = np.linalg.solve(r, inside.T)
     return Projection(a, b, _length(rows), _length(rows - inside @ q.T))
+
+
+def random_walk(points: int, components: int = 3) -> Float[np.ndarray, " components"]:
+    """The shares of variance of a random walk's first principal components, in ever more dimensions.
+
+    ρₖ = 3 / (2 (n² − 1) sin²(πk/2n)) for a walk of n points (Antognini & Sohl-Dickstein 2018), which nears 6/π²k²:
+    60.8 %, 15.2 %, 6.8 %, … A path is of few dimensions only where its shares are larger than these.
+    Raises ValueError for fewer components than one, or more than the n − 1 that there are.
+    """
+    if not 1 <= components < points:
+        raise ValueError(f"components={components} of a walk of {points} points: expected from 1 to {points - 1}")
+    k = np.arange(1, components + 1)
+    return 3 / (2 * (points**2 - 1) * np.sin(np.pi * k / (2 * points)) ** 2)
 
 
 def window(points: Iterable[Any], domain: tuple[Any, Any] | None = None, margin: float = 0.2) -> Window:

@@ -1,0 +1,48 @@
+"""The fractal: a quarter of a million networks trained, one for each cell of a map of two learning rates.
+
+Question: What does the border between training and failing look like under a magnifying glass, and what is its
+dimension?
+
+Prediction: A fractal: the dimension by box counting of such borders lies in [1.17, 1.98] (Sohl-Dickstein 2024).
+
+Found: …
+"""
+
+import numpy as np
+
+from experiments.trainability import how, networks
+from sandbox import landscape
+from sandbox.report.plots import COLOURS, DASHED, style
+from sandbox.reproduction import Findings
+
+on_request = True  # takes three to four minutes on two cores
+SIDE, STEPS = 512, 128
+FAST = 48, 48
+
+
+def main(fast: bool) -> Findings:
+    """One map, and its dimension."""
+    import matplotlib.pyplot as plt
+
+    side, steps = FAST if fast else (SIDE, STEPS)
+    part, border = networks(__file__, fast, side, steps)
+    sizes = np.array(landscape.powers(side // 8))
+    counts = landscape.box_counts(border, sizes)
+    (ds,) = part.sweeps
+    slopes = [*landscape.exponents(counts, sizes), np.nan]
+    summary = [
+        {"box": int(size), "boxes met": int(count), "slope to the next": slope}
+        for size, count, slope in zip(sizes, counts, slopes, strict=True)
+    ]
+    summary.append({"networks": side**2, "seconds on all devices": ds.attrs["run_seconds"]})
+    with style():
+        figure, ax = plt.subplots(figsize=(8.6, 8.2))
+        part.draw(ax)
+        inset = ax.inset_axes((0.68, 0.70, 0.30, 0.28))
+        inset.loglog(sizes, counts, "o-", color=COLOURS[0])
+        for slope in (1, 2):
+            inset.loglog(sizes, counts[-1] * (sizes / sizes[-1]) ** -float(slope), **DASHED)
+        inset.set(xlabel="side of a box, cells", ylabel="boxes met", title="border")
+    return Findings(
+        {"figure": (figure, f"{how(side, steps)} Dashed: slopes 1 and 2.")}, part.claims, part.sweeps, summary
+    )
