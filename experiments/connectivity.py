@@ -129,7 +129,14 @@ def copied(problem, network, look, t: np.ndarray) -> list[Claim]:
             0,
             "exact for one layer",
         ),
-        Claim("permuted copy: barrier after matching / before", after / before, 0, "≈", 1e-12, "Ainsworth et al. 2023"),
+        Claim(
+            "permuted copy: barrier after matching / before",
+            after / before if before else np.nan,
+            0,
+            "≈",
+            1e-12,
+            "Ainsworth et al. 2023",
+        ),
     ]
 
 

@@ -13,10 +13,10 @@ from sandbox.problems import Problem
 
 WRONG, SQUARE = "quadratic: pairs", "quadratic: dimension"
 BELOW, ABOVE = "from below", "from above"
-RATES = landscape.rates
+RATES, Trained = landscape.rates, landscape.Trained
 BROKEN = {  # the part, what is broken in it, by what, and parts of the names of the claims that fail
     "a verdict that asks for finite losses alone": (
-        "control", "sandbox.landscape.trained", lambda loss: landscape.Trained(jnp.isfinite(loss[-1]), loss[0]), {WRONG},
+        "control", "sandbox.landscape.trained", lambda loss: Trained(jnp.isfinite(loss[-1]), loss[0]), {WRONG},
     ),
     "rates exchanged": (
         "control", "sandbox.landscape.rates", lambda each: RATES({"x": each["y"], "y": each["x"]}), {WRONG},
