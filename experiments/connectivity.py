@@ -8,7 +8,9 @@ finds the order again, and the ridge is gone (Ainsworth, Hayase & Srinivasa 2023
 starts it lowers the ridge. And they are joined by a bent curve, with one bend, along which the loss hardly rises
 (Garipov et al. 2018; Draxler et al. 2018).
 
-Found: …
+Found: All of it. Matching leaves a copy no barrier but rounding. Between networks from different starts it leaves at
+most 16 % of the barrier, in each of four pairs. A curve with one bend leaves at most 2.4 % after 1,200 steps of
+training; after 400, in an earlier trial, it still left 12.7 %.
 """
 
 import jax

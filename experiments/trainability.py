@@ -7,7 +7,9 @@ Prediction: On a separable quadratic ½ (a x² + b y²) the pairs that train are
 border has dimension 1. Of a network with one hidden layer of tanh, trained on all of its data, as many examples as it
 has weights, the border is a fractal; its dimension by box counting lies in [1.17, 1.98] (Sohl-Dickstein 2024).
 
-Found: …
+Found: The rectangle, without a pair on the wrong side, and a border of dimension 0.998. The network's border has
+dimension 1.40 on a map of 64 × 64 pairs; `fractal` has more of them. Beyond it, pairs that train and pairs that fail
+lie side by side.
 """
 
 import jax

@@ -30,7 +30,8 @@ def permute(params: Params, orders: Sequence[Order]) -> Params:
 def match(reference: Params, params: Params, *, seed: int = 0, rounds: int = 100) -> list[Order]:
     """Orders such that permute(params, orders) is near the reference: layer after layer the best, until none is better.
 
-    Of one hidden layer this is the optimum; of more a local one, which depends on the seed of the order of the layers.
+    Of one hidden layer this is the optimum; of more a local one, which depends on the seed of the order of the layers,
+    but for a copy of the reference in another order, which is found.
     Raises ValueError for parameters that are not the layers of a perceptron, or unlike the reference.
     """
     from scipy.optimize import linear_sum_assignment
@@ -38,13 +39,18 @@ def match(reference: Params, params: Params, *, seed: int = 0, rounds: int = 100
     a, b = _layers(reference), _layers(params)
     if jax.tree.map(np.shape, a) != jax.tree.map(np.shape, b):
         raise ValueError("the networks have layers of different sizes: only units of equal layers can be matched")
-    orders = [np.arange(len(layer["w"])) for layer in b[:-1]]
+    best_of = lambda gain: linear_sum_assignment(gain, maximize=True)[1]
+    orders: list[Order] = []
+    # The paper starts from no permutation, and may end in a local optimum even for a copy. From the inputs on, each
+    # layer matched by what comes into it, a copy is found at once; to go on from there can only improve.
+    for hidden in range(len(b) - 1):
+        orders.append(best_of(_incoming(a, b, orders, hidden)))
     rng = np.random.default_rng(seed)
     for _ in range(rounds):
         improved = False
         for hidden in rng.permutation(len(orders)):
             gain = _gain(a, b, orders, hidden)
-            best = linear_sum_assignment(gain, maximize=True)[1]
+            best = best_of(gain)
             now, then = (gain[np.arange(len(gain)), order].sum() for order in (orders[hidden], best))
             if then > now + 1e-12 * abs(gain).sum():  # not for rounding's sake, which could go on for ever
                 orders[hidden], improved = best, True
@@ -53,11 +59,16 @@ def match(reference: Params, params: Params, *, seed: int = 0, rounds: int = 100
     return orders
 
 
-def _gain(a: list, b: list, orders: list[Order], hidden: int) -> Float[np.ndarray, "units units"]:
-    """What is added to the inner product where unit i of this layer is unit j of the other network's."""
+def _incoming(a: list, b: list, orders: list[Order], hidden: int) -> Float[np.ndarray, "units units"]:
+    """What the weights into this layer add to the inner product where its unit i is unit j of the other network's."""
     into = b[hidden]["w"] if hidden == 0 else b[hidden]["w"][:, orders[hidden - 1]]
+    return a[hidden]["w"] @ into.T + np.outer(a[hidden]["b"], b[hidden]["b"])
+
+
+def _gain(a: list, b: list, orders: list[Order], hidden: int) -> Float[np.ndarray, "units units"]:
+    """The same of the weights into it and out of it."""
     out = b[hidden + 1]["w"] if hidden + 1 == len(orders) else b[hidden + 1]["w"][orders[hidden + 1]]
-    return a[hidden]["w"] @ into.T + np.outer(a[hidden]["b"], b[hidden]["b"]) + a[hidden + 1]["w"].T @ out
+    return _incoming(a, b, orders, hidden) + a[hidden + 1]["w"].T @ out
 
 
 def _layers(params: Params) -> list[dict[str, np.ndarray]]:
