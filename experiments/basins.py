@@ -8,8 +8,8 @@ Prediction: At a rate below 2/L almost every start ends in a minimum and none el
 itself about the origin. The stationary points are as many as algebra says: minima − saddles + maxima = 1 for a function
 that grows without bound in every direction (Morse 1934), 4 − 4 + 1 for Himmelblau's, 6 − 7 + 2 for the six-hump camel.
 
-Found: All of it, of both methods. Momentum's basins are others than descent's: far from the minima it rolls over ridges,
-and its map is of stripes, though it turns into itself just as well.
+Found: All of it, of both methods. Momentum's basins are not those of descent: far from the minima it rolls over ridges,
+and its map is of stripes, though the camel's turns into itself just as well.
 """
 
 from itertools import pairwise

@@ -12,9 +12,9 @@ four minutes on two cores.
 
 import numpy as np
 
-from experiments.trainability import how, networks
+from experiments.trainability import boxes, how, networks
 from sandbox import landscape
-from sandbox.report.plots import COLOURS, DASHED, style
+from sandbox.report.plots import style
 from sandbox.reproduction import Findings
 
 on_request = True  # takes three to four minutes on two cores
@@ -36,13 +36,18 @@ def main(fast: bool) -> Findings:
         for size, count, slope in zip(sizes, counts, slopes, strict=True)
     ]
     with style():
-        figure, ax = plt.subplots(figsize=(8.6, 8.2))
-        part.draw(ax)
-        inset = ax.inset_axes((0.68, 0.70, 0.30, 0.28))
-        inset.loglog(sizes, counts, "o-", color=COLOURS[0])
-        for slope in (1, 2):
-            inset.loglog(sizes, counts[-1] * (sizes / sizes[-1]) ** -float(slope), **DASHED)
-        inset.set(xlabel="side of a box, cells", ylabel="boxes met", title="border")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11.6, 7.4), width_ratios=(2.4, 1))
+        part.draw(left)
+        boxes({"border": border}).draw(right)
+        right.set_box_aspect(1.4)
     return Findings(
-        {"figure": (figure, f"{how(side, steps)} Dashed: slopes 1 and 2.")}, part.claims, part.sweeps, summary
+        {
+            "figure": (
+                figure,
+                f"{how(side, steps)} Right: boxes of s × s cells that the border meets; dashed: slopes 1, 2.",
+            )
+        },
+        part.claims,
+        part.sweeps,
+        summary,
     )

@@ -42,7 +42,7 @@ def main(fast: bool) -> Findings:
         f"float64, no seed; dashed: 2/a and 2/b. {how(len(border), STEPS)} Right: boxes of s × s cells that "
         "the border meets; dashed: slopes 1 and 2."
     )
-    return findings([control, trained, boxes(square, border)], caption, panel=(5.0, 4.4))
+    return findings([control, trained, boxes({"quadratic": square, "network": border})], caption, panel=(5.0, 4.4))
 
 
 def rectangle(fast: bool) -> tuple[Part, np.ndarray]:
@@ -134,11 +134,11 @@ def shaded(ax, x: np.ndarray, y: np.ndarray, ds) -> None:
     ax.grid(visible=False)
 
 
-def boxes(square: np.ndarray, border: np.ndarray) -> Part:
+def boxes(borders: dict[str, np.ndarray]) -> Part:
     """How many boxes each border meets."""
 
     def draw(ax):
-        for row, (label, cells) in enumerate({"quadratic": square, "network": border}.items()):
+        for row, (label, cells) in enumerate(borders.items()):
             sizes = np.array(landscape.powers(len(cells) // 8))
             counts = landscape.box_counts(cells, sizes)
             size = landscape.dimension(cells, sizes)
@@ -147,6 +147,7 @@ def boxes(square: np.ndarray, border: np.ndarray) -> Part:
             for slope in (1, 2):
                 ax.plot(share, counts[-1] * (share / share[-1]) ** -slope, **DASHED)
         ax.set(xscale="log", yscale="log", xlabel="side of a box / side of the map", ylabel="boxes that it meets")
+        ax.set_title("Its roughness")
         ax.legend(title="slope")
 
     return Part([], draw)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles.claims import fails, sound
 
-from experiments import trainability
+from experiments import fractal, trainability
 from sandbox import landscape
 from sandbox.engine import run
 from sandbox.problems import Problem
@@ -127,6 +127,17 @@ def test_bad_input_is_one_line(call, words):
 @pytest.mark.slow
 def test_trainability(away):
     sound(trainability.main(fast=True), 4, 3, BROKEN)
+
+
+@pytest.mark.slow
+def test_the_fractal_on_a_small_map(away):
+    found = fractal.main(fast=True)
+    assert [claim.name for claim in found.claims if not claim.holds] == []
+    assert [row["box"] for row in found.summary] == [1, 2, 4]
+    assert found.summary[0]["slope to the next"] == np.log2(
+        found.summary[0]["boxes met"] / found.summary[1]["boxes met"]
+    )
+    assert fractal.on_request
 
 
 @pytest.mark.slow
