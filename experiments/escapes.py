@@ -11,10 +11,10 @@ s e^{2st} / (e^{2st} − 1 + s/a₀), and is half learned at ln(s/a₀ − 1) / 
 between, the strong modes first. Steps of rate η follow the flow to O(η). (3) The flow conserves C = W₂ᵀW₂ − W₁W₁ᵀ; a
 step of descent adds η² (G₂ᵀG₂ − G₁G₁ᵀ), where G are the gradients, so that in a fixed time C drifts by O(η).
 
-Found: All of it. Each factor 100 by which a start lies nearer to the saddle, or the noise is weaker, costs 48 steps. At
-rates 0.004, 0.002 and 0.001, extrapolated to 0, the strongest mode agrees with its formula to 3e-7. Small random starts,
-in which the modes meet, rest within 2.2 % of the losses that the modes not yet learned leave, and all learn the modes in
-the order of their strength.
+Found: All of it. Each factor 100 by which a start lies nearer to the saddle, or the noise is weaker, costs 48 steps.
+At rates 0.004, 0.002 and 0.001, extrapolated to 0, the strongest mode agrees with its formula to 3e-7. Small random
+starts, in which the modes meet, rest within 2.2 % of the losses that the modes not yet learned leave, and all learn the
+modes in the order of their strength.
 """
 
 import jax

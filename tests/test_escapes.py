@@ -24,12 +24,12 @@ SLOPES = {LEARNED.format(t) for t in (1, 2, 3)} | {HALF.format(s) for s in (3, 1
 BROKEN = {  # the part, what is broken in it, by what, and parts of the names of the claims that fail
     "a bowl": ("saddle", HERE + "strict_saddle", lambda z: z[0] ** 2 / 2 + z[1] ** 2 / 2,
                {"saddle: least " + AT_0, FAR, DEEP, GROWTH, LOG}),
-    "a steeper well": ("saddle", HERE + "strict_saddle", lambda z: GROUND(z) + z[1] ** 4 / 4,
-                       {AT_1, FAR, DEEP, LOG} - {LOG}),
-    "a tilt": ("saddle", HERE + "strict_saddle", lambda z: GROUND(z) + 0.1 * z[1], {AT_1, FAR, DEEP, COIN, REST, HEIGHT,
+    "a flatter valley": ("saddle", HERE + "strict_saddle", lambda z: GROUND(z) - 0.4 * z[0] ** 2,
+                       {AT_1, FAR, DEEP}),
+    "a tilt": ("saddle", HERE + "strict_saddle", lambda z: GROUND(z) + 0.5 * z[1], {FAR, DEEP, COIN, REST, HEIGHT,
                GROWTH, LOG}),
     "a smaller rate": ("saddle", OPT, lambda r: DESCENT(0.9 * r), {GROWTH, LOG}),
-    "noise that is too weak to leave": ("shaken", HERE + "cyclic", lambda n: None, {NOISY, NOISE}),
+    "noise that is too weak to leave": ("shaken", HERE + "SIGMAS", tuple(0.1 ** np.arange(20, 30, 2)), {NOISY, NOISE}),
     "noise and a smaller rate": ("shaken", OPT, lambda r: DESCENT(0.9 * r), {NOISE}),
     "descent at half the rate": ("modes", OPT, lambda r: DESCENT(r / 2), SLOPES | {ORDER}),
     "momentum": ("modes", OPT, lambda r: BALL(r, 0.1), SLOPES | {ORDER}),
@@ -37,7 +37,8 @@ BROKEN = {  # the part, what is broken in it, by what, and parts of the names of
                         SLOPES | {ORDER, AT_0}),
     "a tenth of the rate": ("meeting", OPT, lambda r: DESCENT(r / 10), {STRENGTH, LEVEL, LAST, CHANGE}),
     "momentum, and C": ("meeting", OPT, lambda r: BALL(r, 0.5), {CHANGE}),
-    "decay": ("meeting", HERE + "linear_loss", lambda W1, W2: LOSS(W1, W2) + 0.05 * jnp.sum(W1**2), {LAST, CHANGE, DRIFT}),
+    "decay": ("meeting", HERE + "linear_loss", lambda W1, W2: LOSS(W1, W2) + 0.05 * jnp.sum(W1**2),
+              {LEVEL, LAST, CHANGE, DRIFT}),
 }  # fmt: skip
 
 

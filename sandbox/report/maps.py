@@ -63,3 +63,27 @@ def track(ax: "Axes", x: Any, y: Any, label: str, *, minimizers: Any = ()) -> "A
     if len(x) or len(stars):
         ax.legend(frameon=True, framealpha=0.9)
     return ax
+
+
+def cells(ax: "Axes", x: Any, y: Any, values: Any, *, label: str, log: bool = False) -> "Axes":
+    """values[i, j] as a cell around (xᵢ, yⱼ), on the scales that the axes have; what is not finite is hatched."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    edges = [_edges(np.asarray(at, float), axis.get_scale() == "log") for at, axis in ((x, ax.xaxis), (y, ax.yaxis))]
+    values = np.asarray(values, float).T
+    known = np.ma.masked_invalid(np.where((values > 0) | (not log), values, np.nan))
+    norm = (LogNorm if log else Normalize)(known.min(), known.max())
+    shown = ax.pcolormesh(*edges, known, cmap="cividis", norm=norm, rasterized=True)
+    ax.patch.set(hatch="////", edgecolor="#c4c7cc", linewidth=0)  # seen where there is no cell
+    ax.figure.colorbar(shown, ax=ax, label=label, pad=0.02)
+    ax.grid(visible=False)
+    ax.set(xlim=edges[0][[0, -1]], ylim=edges[1][[0, -1]])
+    return ax
+
+
+def _edges(at: np.ndarray, log: bool) -> np.ndarray:
+    """Half-way between neighbours, and as far beyond the ends."""
+    at = np.log(at) if log else at
+    inner = (at[1:] + at[:-1]) / 2
+    edges = np.concatenate([[2 * at[0] - inner[0]], inner, [2 * at[-1] - inner[-1]]])
+    return np.exp(edges) if log else edges
