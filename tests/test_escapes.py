@@ -25,7 +25,7 @@ BROKEN = {  # the part, what is broken in it, by what, and parts of the names of
     "a bowl": ("saddle", HERE + "strict_saddle", lambda z: z[0] ** 2 / 2 + z[1] ** 2 / 2,
                {"saddle: least " + AT_0, FAR, DEEP, GROWTH, LOG}),
     "a flatter valley": ("saddle", HERE + "strict_saddle", lambda z: GROUND(z) - 0.4 * z[0] ** 2,
-                       {AT_1, FAR, DEEP}),
+                       {AT_1, FAR, DEEP, HEIGHT}),
     "a tilt": ("saddle", HERE + "strict_saddle", lambda z: GROUND(z) + 0.5 * z[1], {FAR, DEEP, COIN, REST, HEIGHT,
                GROWTH, LOG}),
     "a smaller rate": ("saddle", OPT, lambda r: DESCENT(0.9 * r), {GROWTH, LOG}),
