@@ -13,7 +13,10 @@ a network of rectifiers computes the same (Dinh et al. 2017). The Hessian's bloc
 it was, so that the largest eigenvalue is at least c² times that block's own, and at large c just that; a
 filter-normalised line stays as it is, a plain one does not.
 
-Found:
+Found: All of it. Half-way to a network from another start 7 to 26 % more of the training examples are wrong, half-way to
+one that shared its first 200 of 600 steps at most 0.11 % more. The lowest loss on thirty lines is within half a cell of
+where slope and curvature put it. With a first layer times 100 the largest eigenvalue is 17,000 in place of 3.3 at the
+same outputs; the filter-normalised line differs by rounding, the plain one by up to a factor of 1,360.
 """
 
 from typing import Any
@@ -254,6 +257,12 @@ def map_and_surface(fast: bool, nets: dict[str, Any], line: np.ndarray) -> list[
     return [Part(claims, contour, (ds,)), Part([], side)]
 
 
+def rescaled(layers: Any, scale: Any) -> Any:
+    """The first layer times a scale, the weights of the second divided by it: the same function."""
+    first, second = layers
+    return [tree.scale(scale, first), {**second, "w": second["w"] / scale}]
+
+
 def scaled(fast: bool, nets: dict[str, Any]) -> Part:
     """One function, many scales of its layers, in double precision."""
     ground = problem()
@@ -264,8 +273,7 @@ def scaled(fast: bool, nets: dict[str, Any]) -> Part:
         said = scores(network, data.X)
 
         def look(scale):
-            first, second = network
-            params = [jax.tree.map(lambda x: scale * x, first), {**second, "w": second["w"] / scale}]
+            params = rescaled(network, scale)
             twice = jax.tree.map(lambda x: jnp.stack([x, x]), params)
             both = landscape.normalized(draw, params), draw
             line = landscape.line(ground, twice, jax.tree.map(lambda *d: jnp.stack(d), *both), a, models=True)
