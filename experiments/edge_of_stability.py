@@ -136,7 +136,7 @@ def family(names, ds, sharpness, thresholds, source) -> Family:
 
 def curve(ax, steps, values, label, row, **options):
     """A line with its colour and, where it is not lost among others, its marker."""
-    colour, marker = COLOURS[row % len(COLOURS)], MARKERS[row % len(MARKERS)]
+    colour, marker = COLOURS[row % len(COLOURS)], MARKERS[(row + row // len(COLOURS)) % len(MARKERS)]
     every = max(1, len(steps) // 8)
     ax.plot(
         steps, values, color=colour, marker=marker, markevery=(row * every // 8, every), lw=1.2, label=label, **options
