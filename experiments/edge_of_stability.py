@@ -26,7 +26,7 @@ from sandbox.report import Claim
 from sandbox.report.plots import COLOURS, DASHED, MARKERS
 from sandbox.reproduction import Findings, Part, findings, kept
 
-SEED, EVERY, ROWS = 0, 100, 50  # steps from row to row, and how many of the last rows are late
+SEED, EVERY = 0, 100  # steps from row to row
 BETA = 0.9
 B1, B2, EPS = 0.9, 0.99, 1e-7
 BAND = 0.15  # around the threshold
@@ -57,7 +57,7 @@ def main(fast: bool) -> Findings:
 
 def at_the_edge(found: Family) -> list[Claim]:
     """The last rows of every run beside its threshold; where the data is fitted before, the ground stays flatter."""
-    middle = np.median(found.ratio[:, -ROWS:], axis=1)
+    middle = np.median(late(found.ratio), axis=1)
     about = lambda name: f"{name}: late sharpness / threshold, median"
     return [
         Claim(about(name), value, 1 + BAND, "≤", 0.0, found.source)
@@ -67,9 +67,14 @@ def at_the_edge(found: Family) -> list[Claim]:
     ]
 
 
+def late(rows: np.ndarray) -> np.ndarray:
+    """The last third of every run."""
+    return rows[:, -(rows.shape[1] // 3) :]
+
+
 def on_the_way(found: Family) -> list[Claim]:
     """They start below the edge; there, gradient descent goes to and fro along the sharpest direction."""
-    aligned = np.median(found.ds.alignment.values[:3, -ROWS:], axis=1)
+    aligned = np.median(late(found.ds.alignment.values[:3]), axis=1)
     return [
         Claim("start: largest sharpness / threshold", found.ratio[:, 0].max(), 1 - BAND, "≤", 0.0, found.source),
         Claim("gradient descent, late: least alignment with λ₁", aligned.min(), 0.9, "≥", 0.0, found.source),
