@@ -10,8 +10,8 @@ is small and down where it is large; at β₁ = 0 it ends, after 10⁵ steps at 
 −0.498 and −0.871 for β₂ = 0.5, 0.8, 0.9, 0.95, 0.99, 0.999 (functions of Zhang et al. 2022, recomputed).
 
 Found: All of it. Every cell's contraction is within 0.02 of the largest root. Heavy ball's best cell lies within a cell
-of Polyak's setting. AdamW with λ > 2 ends at 1/λ to 2e-5, even where 1 would be stable without decay. On the ten functions
-a large β₁ helps only where β₂ does not suffice: at β₁ = 0.95 even β₂ = 0.3 goes down.
+of Polyak's setting. AdamW with λ > 2 ends at 1/λ to 2e-5. On the ten functions a large β₁ helps where β₂ does not
+suffice: at β₁ = 0.95 even β₂ = 0.3 goes down.
 """
 
 import jax
