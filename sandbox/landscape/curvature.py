@@ -252,9 +252,9 @@ def _expand(
 
 
 def _measured(product: Callable[[Array], Array], v: Array) -> tuple[Array, Array, Array]:
-    """λ = ⟨v, A v⟩, v, and ‖A v − λ v‖."""
+    """λ = ⟨v, A v⟩/⟨v, v⟩, in which what both sums round off cancels; v; and ‖A v − λ v‖."""
     image = product(v)
-    value = v @ image
+    value = v @ image / (v @ v)
     return value, v, jnp.linalg.norm(image - value * v)
 
 
