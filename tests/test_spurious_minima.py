@@ -37,7 +37,7 @@ def test_the_kernel_by_quadrature(x64):
     """E relu(w·x) relu(v·x) in the plane of w and v: r² r e^{−r²/2} over the radius gives 2, the rest is an angle."""
     for angle in (0.0, 0.3, 2.0, np.pi):
         w, v = np.array([[1.5, 0.0]]), 0.7 * np.array([[np.cos(angle), np.sin(angle)]])
-        both = lambda t: max(1.5 * np.cos(t), 0) * max(0.7 * np.cos(t - angle), 0) / np.pi
+        both = lambda t, angle=angle: max(1.5 * np.cos(t), 0) * max(0.7 * np.cos(t - angle), 0) / np.pi
         kinks = sorted({-np.pi / 2, np.pi / 2, angle - np.pi / 2, angle + np.pi / 2} - {-np.pi, np.pi})
         whole, _ = quad(both, -np.pi, np.pi, points=[t for t in kinks if abs(t) < np.pi], epsabs=1e-13)
         assert float(KERNEL(jnp.array(w), jnp.array(v))[0, 0]) == pytest.approx(whole, abs=1e-11)
