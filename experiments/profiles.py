@@ -122,7 +122,7 @@ def profiles(best: np.ndarray, swept) -> Part:
             shares[:, 0].sum(),
             np.isfinite(flat).any(0).mean(),
             "≥",
-            0,
+            1e-12,
             "one is first",
         ),
     ]
@@ -135,7 +135,7 @@ def profiles(best: np.ndarray, swept) -> Part:
             )
         ax.set(xscale="log", xlim=(1, 1e3), ylim=(0, 1), xlabel="factor of the fewest gradients of any optimizer")
         ax.set(ylabel="share of problems and starts", title="Within which factor of the best, how often")
-        ax.legend(loc="upper left", ncols=2)
+        ax.legend(loc="lower right", ncols=2, frameon=True)
 
     return Part(claims, draw, (swept,))
 
