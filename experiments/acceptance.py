@@ -148,6 +148,40 @@ def accuracy() -> Iterator[Line]:
             yield Line(f"{name}: all of it", f"sandbox reproduce {name}", "≤ 180 s", took, seconds <= 180 and code == 0)
 
 
+def landscape() -> Iterator[Line]:
+    """Planes, spectra and maps in time."""
+    beside = lambda row: (f"{row['what']}: {row['against']}", row["ratio"])
+    alone = lambda row: (row["what"], row["measured"])
+    yield from written("landscape", beside)
+    yield from written("curvature", beside)
+    yield from table("curvature_times", "experiments/speed.py curvature", alone)
+    yield from written("paths", alone)
+
+
+GALLERY = (
+    "basins", "connectivity", "edge_of_stability", "escapes", "fractal", "ground", "profiles", "races", "spectra",
+    "spurious_minima", "stability", "trainability", "walks",
+)  # fmt: skip
+
+
+def gallery() -> Iterator[Line]:
+    """Every figure of the landscape with its claims, and drawn again from what is stored."""
+    with tempfile.TemporaryDirectory() as folder:
+        shell(f"git clone --quiet {ROOT} {folder}/clone")
+        for name in GALLERY:
+            command = f"{sys.executable} -m sandbox reproduce {name}"
+            options = {"PYTHONPATH": f"{folder}/clone", "XDG_CACHE_HOME": f"{folder}/cache"}
+            code, text, seconds = shell(command, Path(folder) / "clone", **options)
+            held = re.search(r"(\d+) of (\d+) claims hold", text)
+            said = f"{held[0] if held else text[-80:]}, {seconds:.0f} s, exit {code}"
+            yield Line(f"gallery: {name}", f"sandbox reproduce {name}", "all claims hold", said, code == 0)
+            code, text, seconds = shell(command, Path(folder) / "clone", **options)
+            again = re.search(r"[\d,]+ runs, .* reused", text)
+            holds = code == 0 and again is not None and " 0 computed now" in again[0]
+            said = f"{again[0] if again else text[-80:]}, {seconds:.0f} s"
+            yield Line(f"gallery: {name}, again", f"sandbox reproduce {name}", "nothing is computed", said, holds)
+
+
 def scaling() -> Iterator[Line]:
     """Two processes beside two devices of one."""
     command = "python experiments/scaling.py"
@@ -161,15 +195,20 @@ def scaling() -> Iterator[Line]:
 
 def written(name: str, told: Callable[[dict[str, str]], tuple[str, str]], folder: str = "") -> Iterator[Line]:
     """The table that a benchmark writes, a line for each of its rows."""
-    import csv
-
     command, file = f"experiments/speed.py {name}", ROOT / "results" / "speed" / f"{name}.csv"
     file.unlink(missing_ok=True)
     code, text, _ = shell(f"{sys.executable} {command} {folder}")
     if code != 0:
         yield Line(name, f"python {command}", "exit 0", text.strip().splitlines()[-1], False)
         return
-    with file.open() as rows:
+    yield from table(name, command, told)
+
+
+def table(name: str, command: str, told: Callable[[dict[str, str]], tuple[str, str]]) -> Iterator[Line]:
+    """The lines of results/speed/NAME.csv, which a benchmark has just written."""
+    import csv
+
+    with (ROOT / "results" / "speed" / f"{name}.csv").open() as rows:
         for row in csv.DictReader(rows):
             yield Line(told(row)[0], f"python {command}", row["wanted"], told(row)[1], row["holds"] == "True")
 
@@ -281,35 +320,10 @@ def page_lengths() -> dict[str, int]:
     return lengths
 
 
-TESTS = {
-    "a diverged lane is marked, keeps finite params": "tests/test_run.py -k 'diverge or overflow or infinite'",
-    "the other lanes are bit-identical": "tests/test_sweep.py -k never_notice",
-    "kill −9, start again: only the rest, bit for bit": "tests/test_store.py -k killed",
-    "bad input: one line, exit code 2, nothing written": "tests/test_cli.py",
-    "semantic mutants of each optimizer are killed": "tests/test_mutants.py",
-    "each claim fails for a broken method": "tests/test_experiments.py",
-    "each recursion equals its page in NumPy": "tests/test_parity.py -k page_in_numpy",
-    "zero, half precision, empty trees: never NaN": "tests/test_contract.py tests/test_adaptive.py",
-    "beside Optax on anything that hypothesis draws": "tests/test_differential.py",
-    "the digits MLP through Optax's wrappers and nnx": "tests/test_training.py tests/test_wrappers.py",
-    "every float is an axis, a lane the run alone": "tests/test_sweep_catalogue.py",
-    "patches @ weights are lax's convolution to 1e-6": "tests/test_convolution.py",
-    "one trace a program; the next one compiled meanwhile": "tests/test_sweep.py -k 'traced_once or compiled_while'",
-    "halving and Hyperband as by hand; tune in a budget": "tests/test_halving.py",
-    "a run in pieces, killed ten times: bit for bit": "tests/test_checkpoint.py",
-    "two processes equal one; killed at ten moments, bit for bit": "tests/test_team.py",
-    "Ray's workers equal one process; killed at ten moments": "tests/test_cluster.py",
-    "kernel machines: KKT, gap, projected gradient, LIBSVM": "tests/test_svm.py tests/test_kernels.py",
-    "digits and MNIST: sound experiments hold, others fail": "tests/test_accuracy.py",
-    "readers under fuzzing: file and place, no crash": "tests/test_files.py",
-    "AlexNet: 60,965,224 parameters, and a step": "tests/test_language.py -k alexnet",
-    "full disk, damage, jumping clock, two writers": "tests/test_store.py -k 'damage or full or clock or writer'",
-    "Ctrl-C leaves what is finished": "tests/test_cli.py -k ctrl_c",
-}
-
-
 def tests() -> Iterator[Line]:
     """Lines whose measurement is a test, compiled as users compile."""
+    from acceptance_tests import TESTS
+
     for line, arguments in TESTS.items():
         code, text, _ = shell(
             f"{sys.executable} -m pytest {arguments} -n 2 --dist worksteal", JAX_DISABLE_MOST_OPTIMIZATIONS="0"
@@ -328,6 +342,8 @@ PARTS: dict[str, Callable[[], Iterator[Line]]] = {
         solutions,
         optima,
         accuracy,
+        landscape,
+        gallery,
         scaling,
         deviations,
         parity,

@@ -27,6 +27,8 @@ from sandbox.report.plots import COLOURS, GREY, MARKERS
 from sandbox.reproduction import Findings, Part, findings, kept
 from sandbox.sweeps import linear
 
+on_request = True
+
 HIDDEN, PAIRS = 32, 4
 RATE, MOMENTUM, BATCH = 0.05, 0.9, 64
 STEPS, BENDING = 400, 1200  # of networks, and of bends, which see one place of the curve a step

@@ -7,10 +7,10 @@ ball, (2 + 2β)/(η(1 + 2β)) for Nesterov, and (2 + 2β₁)/((1 − β₁)η) f
 A network is no quadratic: its sharpness rises up to that threshold and stays there, while the gradient points along
 the sharpest direction, to and fro (Cohen et al. 2021; Adam, Cohen et al. 2022).
 
-Found: Within 8 % of their thresholds end gradient descent at three rates, Nesterov, Adam at three, and heavy ball at
-η = 0.1. Heavy ball at η = 0.05, whose threshold is 76, was thrown back once on its way up, and then fitted the data
-where the ground is flatter: it ends at 0.46 of the threshold. Late gradients of gradient descent lie along the sharpest
-direction to 0.99 and more.
+Found: In the median of five starts all end within 9 % of their thresholds. One start under heavy ball was thrown back on
+its way up, and fitted the data where the ground is flatter, at 0.77 of it; the others end between 0.90 and 1.07. Late
+gradients of gradient descent lie along the sharpest direction to 0.97 and more. In double precision two of five starts
+under heavy ball end at half of the threshold, and the median at 0.84: whether one is thrown back hangs on rounding.
 """
 
 from typing import Any, NamedTuple
@@ -26,11 +26,11 @@ from sandbox.report import Claim
 from sandbox.report.plots import COLOURS, DASHED, MARKERS
 from sandbox.reproduction import Findings, Part, findings, kept
 
-SEED, EVERY = 0, 100  # steps from row to row
+on_request = True  # a record of curvature takes long to compile
+SEEDS, EVERY = range(5), 100  # steps from row to row
 BETA = 0.9
 B1, B2, EPS = 0.9, 0.99, 1e-7
 BAND = 0.15  # around the threshold
-FITTED = "heavy ball, η = 0.05"
 COHEN, ADAPTIVE = "Cohen et al. 2021", "Cohen et al. 2022"
 
 
@@ -40,14 +40,13 @@ class Family(NamedTuple):
     names: list[str]
     ds: Any
     thresholds: np.ndarray
-    ratio: np.ndarray
+    ratio: np.ndarray  # runs, seeds, rows
     source: str
 
 
 def main(fast: bool) -> Findings:
     """Three families of methods, each run beside its threshold."""
-    with jax.enable_x64(True):
-        families = [descent(fast), nesterov(fast), adam(fast)]
+    families = [descent(fast), nesterov(fast), adam(fast)]
     first = families[0]
     claims = [claim for family in families for claim in at_the_edge(family)] + on_the_way(first)
     panels = [Part(claims, lambda ax: sharpening(ax, first)), Part([], lambda ax: spectrum(ax, first))]
@@ -56,36 +55,36 @@ def main(fast: bool) -> Findings:
 
 
 def at_the_edge(found: Family) -> list[Claim]:
-    """The last rows of every run beside its threshold; where the data is fitted before, the ground stays flatter."""
-    middle = np.median(late(found.ratio), axis=1)
-    about = lambda name: f"{name}: late sharpness / threshold, median"
-    return [
-        Claim(about(name), value, 1 + BAND, "≤", 0.0, found.source)
-        if name == FITTED
-        else Claim(about(name), value, 1, "≈", BAND, found.source)
-        for name, value in zip(found.names, middle, strict=True)
-    ]
+    """The last rows of every run beside its threshold, in the middle of the seeds."""
+    about = lambda name: f"{name}: late sharpness / threshold, median of {len(SEEDS)} seeds"
+    middle = np.median(seeds_at_last(found), axis=1)
+    return [Claim(about(n), value, 1, "≈", BAND, found.source) for n, value in zip(found.names, middle, strict=True)]
+
+
+def seeds_at_last(found: Family) -> np.ndarray:
+    """The median over the last rows, of every run and seed."""
+    return np.median(late(found.ratio), axis=-1)
 
 
 def late(rows: np.ndarray) -> np.ndarray:
     """The last third of every run."""
-    return rows[:, -(rows.shape[1] // 3) :]
+    return rows[..., -(rows.shape[-1] // 3) :]
 
 
 def on_the_way(found: Family) -> list[Claim]:
     """They start below the edge; there, gradient descent goes to and fro along the sharpest direction."""
-    aligned = np.median(late(found.ds.alignment.values[:3]), axis=1)
+    aligned = np.median(late(found.ds.alignment.values[:3]), axis=-1)
     return [
-        Claim("start: largest sharpness / threshold", found.ratio[:, 0].max(), 1 - BAND, "≤", 0.0, found.source),
+        Claim("start: largest sharpness / threshold", found.ratio[..., 0].max(), 1 - BAND, "≤", 0.0, found.source),
         Claim("gradient descent, late: least alignment with λ₁", aligned.min(), 0.9, "≥", 0.0, found.source),
     ]
 
 
-def train(method, steps, record):
-    """All data in every step, from one start for all methods: 1-30-30-1 with tanh on 20 points of Chebyshev's T₅."""
+def train(method, seed, steps, record):
+    """All data in every step: 1-30-30-1 with tanh on 20 points of Chebyshev's T₅."""
     x = chebpts1(20)
     problem = problems.mlp_regression(x[:, None], chebval(x, [0, 0, 0, 0, 0, 1]), (30, 30), "tanh")
-    return run(problem, method, steps=steps, key=jax.random.key(SEED), record=record, every=EVERY)
+    return run(problem, method, steps=steps, key=jax.random.key(seed), record=record, every=EVERY)
 
 
 def length(fast: bool) -> int:
@@ -94,15 +93,15 @@ def length(fast: bool) -> int:
 
 
 def descent(fast: bool) -> Family:
-    """Gradient descent, which is heavy ball without momentum, at three rates; and heavy ball at two."""
-    rates, momenta = np.array([0.05, 0.1, 0.2, 0.1, 0.05]), np.array([0, 0, 0, BETA, BETA])
+    """Gradient descent, which is heavy ball without momentum, at three rates; and heavy ball."""
+    rates, momenta = np.array([0.05, 0.1, 0.2, 0.05]), np.array([0, 0, 0, BETA])
     record = landscape.edge_of_stability(largest=4)
 
-    def one(case):
+    def one(case, seed):
         method = optimizers.heavy_ball(jnp.asarray(rates)[case], jnp.asarray(momenta)[case])
-        return train(method, length(fast), record)
+        return train(method, seed, length(fast), record)
 
-    ds = kept(__file__, "descent", fast, one, case=range(len(rates)))
+    ds = kept(__file__, "descent", fast, one, case=range(len(rates)), seed=SEEDS)
     called = lambda rate, beta: f"{'heavy ball' if beta else 'gradient descent'}, η = {rate:g}"
     names = list(map(called, rates, momenta))
     return family(names, ds, ds.sharpness, landscape.heavy_ball_threshold(rates, momenta), COHEN)
@@ -112,13 +111,8 @@ def nesterov(fast: bool) -> Family:
     """Nesterov's method, whose threshold is the lowest for its rate."""
     rates = np.array([0.05])
     record = landscape.edge_of_stability()
-    ds = kept(
-        __file__,
-        "nesterov",
-        fast,
-        lambda rate: train(optimizers.nesterov(rate, BETA), length(fast), record),
-        rate=rates,
-    )
+    one = lambda rate, seed: train(optimizers.nesterov(rate, BETA), seed, length(fast), record)
+    ds = kept(__file__, "nesterov", fast, one, rate=rates, seed=SEEDS)
     names = [f"Nesterov, η = {rate:g}" for rate in rates]
     return family(names, ds, ds.sharpness, landscape.nesterov_threshold(rates, BETA), COHEN)
 
@@ -127,8 +121,8 @@ def adam(fast: bool) -> Family:
     """Adam, on the ground as its preconditioner shapes it."""
     rates = np.array([3e-4, 1e-3, 3e-3])
     record = landscape.edge_of_stability(landscape.adam_preconditioner(B1, B2, EPS))
-    one = lambda rate: train(optimizers.adam(rate, B1, B2, EPS), length(fast) // 3, record)
-    ds = kept(__file__, "adam", fast, one, rate=rates)
+    one = lambda rate, seed: train(optimizers.adam(rate, B1, B2, EPS), seed, length(fast) // 3, record)
+    ds = kept(__file__, "adam", fast, one, rate=rates, seed=SEEDS)
     names = [f"Adam, η = {rate:g}" for rate in rates]
     return family(names, ds, ds.preconditioned_sharpness, landscape.adam_threshold(rates, B1), ADAPTIVE)
 
@@ -136,7 +130,7 @@ def adam(fast: bool) -> Family:
 def family(names, ds, sharpness, thresholds, source) -> Family:
     """With the thresholds as columns beside the runs."""
     thresholds = np.asarray(thresholds)
-    return Family(names, ds, thresholds, sharpness.values / thresholds[:, None], source)
+    return Family(names, ds, thresholds, sharpness.values / thresholds[:, None, None], source)
 
 
 def curve(ax, steps, values, label, row, **options):
@@ -151,32 +145,34 @@ def curve(ax, steps, values, label, row, **options):
 def sharpening(ax, found: Family):
     """The sharpness under gradient descent at three rates."""
     for row in range(3):
-        curve(ax, found.ds.step, found.ds.sharpness.values[row], found.names[row].partition(", ")[2], row)
+        curve(ax, found.ds.step, found.ds.sharpness.values[row, 0], found.names[row].partition(", ")[2], row)
         ax.axhline(found.thresholds[row], **DASHED)
     ax.plot([], [], **DASHED, label="2/η")
     ax.set(title="Gradient descent sharpens up to 2/η", xlabel="step", ylabel="sharpness: largest eigenvalue of ∇²f")
-    ax.legend()
+    ax.legend(loc="center right")
 
 
 def spectrum(ax, found: Family):
     """The largest eigenvalues under gradient descent at one rate."""
-    for row, values in enumerate(found.ds.eigenvalues.values[1].T):
+    for row, values in enumerate(found.ds.eigenvalues.values[1, 0].T):
         curve(ax, found.ds.step, values, f"$\\lambda_{row + 1}$", row)
     ax.axhline(found.thresholds[1], **DASHED, label="2/η")
     ax.set(title=f"The largest four, {found.names[1].partition(', ')[2]}", xlabel="step", ylabel="eigenvalue of ∇²f")
-    ax.legend(loc="center right")
+    ax.set(ylim=(None, 1.3 * found.thresholds[1]))
+    ax.legend(loc="upper center", ncols=5, columnspacing=1)
 
 
 def normalised(ax, families: list[Family]):
     """Every run over its own threshold, against the share of its steps."""
     row = 0
     for found in families:
-        for name, ratio in zip(found.names, found.ratio, strict=True):
+        for name, ratio in zip(found.names, np.median(found.ratio, axis=1), strict=True):
             curve(ax, np.linspace(0, 1, len(ratio)), ratio, name, row, alpha=0.9)
             row += 1
     ax.axhline(1, **DASHED)
     ax.set(
-        title="Each beside its own threshold", xlabel="share of the steps taken", ylabel="sharpness / threshold",
+        title="Each beside its own threshold", xlabel="share of the steps taken",
+        ylabel="sharpness / threshold, median of seeds",
         ylim=(0, 1.6),
     )  # fmt: skip
     ax.legend(ncols=2, fontsize=7)
@@ -186,7 +182,8 @@ def caption(fast: bool) -> str:
     """How it was made."""
     return (
         f"A tanh network 1-30-30-1 (1,020 weights and biases) fits the Chebyshev polynomial T₅ at 20 points, by "
-        f"half the mean squared error; all data in every step, float64, seed {SEED}, no test split, no normalisation. "
+        f"half the mean squared error; all data in every step, float32, seeds {SEEDS[0]} to {SEEDS[-1]} (left and "
+        f"middle: the first), no test split, no normalisation. "
         f"{length(fast):,} steps, of Adam {length(fast) // 3:,}; sharpness at every {EVERY}th. Momentum β = {BETA}; "
         f"Adam: β₁ = {B1}, β₂ = {B2}, ε = {EPS:g}, and the sharpness of P^(−½)∇²f P^(−½), which starts far above "
         "the panel: P, the size of recent gradients, is small at first. Dashed: what a quadratic can bear."

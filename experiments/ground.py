@@ -36,6 +36,8 @@ from sandbox.report.plots import COLOURS, DASHED
 from sandbox.reproduction import Findings, Part, findings, kept
 from sandbox.sweeps import linear, log
 
+on_request = True  # its many programs take a minute to compile
+
 HIDDEN, RATE, BATCH, SHARED, STEPS = 32, 0.003, 64, 200, 600
 SEEDS, LINES, POINTS, SPAN = range(5), 30, 51, 1.0
 STABLE = 0.02  # of the examples: Frankle et al. 2020

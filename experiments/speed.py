@@ -10,12 +10,16 @@ of the rounds' ratios with its range.
     python experiments/speed.py rivals               the same trials by Optuna, Ray Tune and PyTorch
     python experiments/speed.py solve [FOLDER]       certified optima, beside scikit-learn
     python experiments/speed.py optimizers [NAME]…   every optimizer beside Optax's, or these
+    python experiments/speed.py landscape            planes, beside a loop and sgemm
+    python experiments/speed.py curvature            eigenvalues, densities, the edge of stability
+    python experiments/speed.py paths                a map of basins
 """
 
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -251,26 +255,12 @@ def quote(mark: str, table: str) -> None:
         readme.write_text(f"{before}{begin}{table.rstrip()}\n{end}{after}")
 
 
+TABLES = ("engine", "limits", "rivals", "solve", "optimizers", "landscape", "curvature", "paths")
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["engine"]:
-        import speed_engine
-
-        speed_engine.main()
-    elif sys.argv[1:2] == ["limits"]:
-        import speed_limits
-
-        speed_limits.main()
-    elif sys.argv[1:2] == ["rivals"]:
-        import speed_rivals
-
-        speed_rivals.main()
-    elif sys.argv[1:2] == ["solve"]:
-        import speed_solve
-
-        speed_solve.main(sys.argv[2:])
-    elif sys.argv[1:2] == ["optimizers"]:
-        import speed_optimizers
-
-        speed_optimizers.main(sys.argv[2:])
+    name, *arguments = sys.argv[1:] or ["main"]
+    if name in TABLES:
+        table = import_module(f"speed_{name}").main
+        table(arguments) if name in ("solve", "optimizers") else table()
     else:
         main()

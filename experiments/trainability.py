@@ -24,6 +24,8 @@ from sandbox.report.plots import COLOURS, DASHED, MARKERS
 from sandbox.reproduction import Findings, Part, findings, kept
 from sandbox.sweeps import log
 
+on_request = True
+
 WIDTH = 16
 EXAMPLES = WIDTH * (WIDTH + 1)  # as many as weights
 INNER, OUTER = (5.0, 5000.0), (0.2, 0.6)  # rates of the network's two layers

@@ -27,6 +27,8 @@ from sandbox.report.claims import same, within
 from sandbox.report.plots import COLOURS, DASHED
 from sandbox.reproduction import Findings, Part, findings, kept
 
+on_request = True
+
 POINTS, DIMENSIONS, WALKS = 100, 10_000, 8
 COMPONENTS = 6
 SEEDS, STEPS, BATCH, RATE = 5, 600, 64, 0.1
