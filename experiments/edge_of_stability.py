@@ -7,10 +7,11 @@ ball, (2 + 2β)/(η(1 + 2β)) for Nesterov, and (2 + 2β₁)/((1 − β₁)η) f
 A network is no quadratic: its sharpness rises up to that threshold and stays there, while the gradient points along
 the sharpest direction, to and fro (Cohen et al. 2021; Adam, Cohen et al. 2022).
 
-Found: In the median of five starts all end within 9 % of their thresholds. One start under heavy ball was thrown back on
-its way up, and fitted the data where the ground is flatter, at 0.77 of it; the others end between 0.90 and 1.07. Late
-gradients of gradient descent lie along the sharpest direction to 0.97 and more. In double precision two of five starts
-under heavy ball end at half of the threshold, and the median at 0.84: whether one is thrown back hangs on rounding.
+Found: In the median of five starts all end within 9 % of their thresholds. One start under heavy ball was thrown back
+on its way up, and fitted the data where the ground is flatter, at 0.77 of it; the others end between 0.90 and 1.07.
+Late gradients of gradient descent lie along the sharpest direction to 0.97 and more. In double precision two of five
+starts under heavy ball end at half of the threshold, and the median at 0.84: whether one is thrown back hangs on
+rounding.
 """
 
 from typing import Any, NamedTuple
