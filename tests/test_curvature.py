@@ -72,6 +72,7 @@ def test_hessian_of_softmax_regression(x64):
     assert np.sum(values > 1e-10 * values[-1]) == (classes - 1) * d
 
 
+@pytest.mark.slow
 def test_gauss_newton_of_a_network_is_positive_and_the_hessian_is_not(x64):
     X, y = RNG(7).normal(size=(8, 2)), jnp.asarray(RNG(8).normal(size=8))
     problem = problems.mlp_regression(X, y, (4,), "tanh")
@@ -88,6 +89,7 @@ def test_gauss_newton_of_a_network_is_positive_and_the_hessian_is_not(x64):
     assert np.linalg.eigvalsh(full)[0] < -1e-3
 
 
+@pytest.mark.slow
 def test_batches_of_a_network_give_the_product_with_all_data():
     problem = problems.digits_mlp(hidden=(4,))
     params, v = problem.init(KEY), problem.init(jax.random.key(1))

@@ -628,7 +628,7 @@ def test_what_cannot_be_shifted_is_said():
         problems.shifted(problems.digits_cnn(), -1)
 
 
-@pytest.mark.parametrize("more", [0, 1, 5])
+@pytest.mark.parametrize("more", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 5))])
 def test_a_large_batch_in_pieces_has_the_value_and_slope_of_all_at_once(monkeypatch, x64, more):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(12 + more, 4, 4)), rng.integers(3, size=12 + more)

@@ -41,6 +41,7 @@ def few(monkeypatch):
 
 
 @pytest.mark.usefixtures("away", "few")
+@pytest.mark.slow
 def test_races(tmp_path):
     found = races.main(fast=True)
     assert [claim.name for claim in found.claims if not claim.holds] == []

@@ -229,15 +229,15 @@ def _expand(
     size = len(projected)
 
     def rest(w: Array, basis: Array) -> tuple[Array, Array]:
-        again = lambda _, state: (state[0] - (part := basis @ state[0]) @ basis, state[1] + part)
+        again = lambda _, state: (state[0] - (part := _dots(basis, state[0])) @ basis, state[1] + part)
         return jax.lax.fori_loop(0, 2, again, (w, jnp.zeros_like(basis[:, 0])))
 
     def step(j: Array, state: tuple) -> tuple:
         basis, projected, norm, _, live = state
         image = product(basis[j])
         new, part = rest(image, basis)
-        norm = jnp.maximum(norm, jnp.linalg.norm(image))  # never above ‖A‖, and soon near it
-        length = jnp.linalg.norm(new)
+        norm = jnp.maximum(norm, _length(image))  # never above ‖A‖, and soon near it
+        length = _length(new)
         grows = length > 64 * jnp.finfo(basis.dtype).eps * norm
         other = lambda: jnp.zeros_like(new) if draw is None else _unit(rest(jnp.roll(draw, j), basis)[0])
         new = jax.lax.cond(grows, lambda: new / length, other)
@@ -254,8 +254,25 @@ def _expand(
 def _measured(product: Callable[[Array], Array], v: Array) -> tuple[Array, Array, Array]:
     """λ = ⟨v, A v⟩/⟨v, v⟩, in which what both sums round off cancels; v; and ‖A v − λ v‖."""
     image = product(v)
-    value = v @ image / (v @ v)
-    return value, v, jnp.linalg.norm(image - value * v)
+    products = _dots(jnp.stack([image, v]), v)
+    value = products[0] / products[1]
+    return value, v, _length(image - value * v)
+
+
+BLOCK = 512
+
+
+def _dots(rows: Array, v: Array) -> Array:
+    """⟨row, v⟩, summed in blocks: one long sum in single precision loses as many digits as it has (Higham 1993)."""
+    if len(v) < BLOCK**2 / 16:  # short enough
+        return rows @ v
+    n = len(v) // BLOCK * BLOCK
+    blocks = jnp.sum((rows[:, :n] * v[:n]).reshape(len(rows), -1, BLOCK), axis=-1).sum(axis=-1)
+    return blocks + rows[:, n:] @ v[n:]
+
+
+def _length(v: Array) -> Array:
+    return jnp.sqrt(_dots(v[None], v)[0])
 
 
 def _symmetric(upper: Array) -> Array:
@@ -264,7 +281,7 @@ def _symmetric(upper: Array) -> Array:
 
 def _unit(v: Array) -> Array:
     """v/‖v‖; 0 stays 0."""
-    length = jnp.linalg.norm(v)
+    length = _length(v)
     return v / jnp.where(length == 0, 1, length)
 
 
