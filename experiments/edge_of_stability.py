@@ -74,7 +74,7 @@ def late(rows: np.ndarray) -> np.ndarray:
 
 def on_the_way(found: Family) -> list[Claim]:
     """They start below the edge; there, gradient descent goes to and fro along the sharpest direction."""
-    aligned = np.median(late(found.ds.alignment.values[:3]), axis=-1)
+    aligned = np.median(np.median(late(found.ds.alignment.values[:3]), axis=-1), axis=-1)  # of rows, and of seeds
     return [
         Claim("start: largest sharpness / threshold", found.ratio[..., 0].max(), 1 - BAND, "≤", 0.0, found.source),
         Claim("gradient descent, late: least alignment with λ₁", aligned.min(), 0.9, "≥", 0.0, found.source),

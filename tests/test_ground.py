@@ -9,6 +9,7 @@ from oracles.claims import fails, sound
 
 from experiments import ground
 from sandbox import landscape, problems, tree
+from sandbox.reproduction import Part
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("away")]
 FALLS, ENDS, BARRIER, NONE = "steepest rise", "walks end", "another start", "shared beginning"
@@ -77,7 +78,7 @@ def test_broken_ground(monkeypatch, nets, part, name, broken, expected):
     given = [ground.lines(True, nets)[1]] if part == "map_and_surface" else []
     monkeypatch.setattr(name, broken)
     found = getattr(ground, part)(True, nets, *given)
-    first = found[0] if isinstance(found, list | tuple) else found
+    first = found if isinstance(found, Part) else found[0]
     fails(first.claims, expected)
 
 
