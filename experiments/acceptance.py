@@ -152,6 +152,7 @@ def landscape() -> Iterator[Line]:
     """Planes, spectra and maps in time."""
     beside = lambda row: (f"{row['what']}: {row['against']}", row["ratio"])
     alone = lambda row: (row["what"], row["measured"])
+    (ROOT / "results" / "speed" / "curvature_times.csv").unlink(missing_ok=True)
     yield from written("landscape", beside)
     yield from written("curvature", beside)
     yield from table("curvature_times", "experiments/speed.py curvature", alone)
@@ -208,7 +209,11 @@ def table(name: str, command: str, told: Callable[[dict[str, str]], tuple[str, s
     """The lines of results/speed/NAME.csv, which a benchmark has just written."""
     import csv
 
-    with (ROOT / "results" / "speed" / f"{name}.csv").open() as rows:
+    file = ROOT / "results" / "speed" / f"{name}.csv"
+    if not file.exists():
+        yield Line(name, f"python {command}", "a table", "none was written", False)
+        return
+    with file.open() as rows:
         for row in csv.DictReader(rows):
             yield Line(told(row)[0], f"python {command}", row["wanted"], told(row)[1], row["holds"] == "True")
 

@@ -57,7 +57,7 @@ def main(fast: bool) -> Findings:
 
 def at_the_edge(found: Family) -> list[Claim]:
     """The last rows of every run beside its threshold, in the middle of the seeds."""
-    about = lambda name: f"{name}: late sharpness / threshold, median of {len(SEEDS)} seeds"
+    about = lambda name: f"{name}: late sharpness / threshold in float32, median of {len(SEEDS)} seeds"
     middle = np.median(seeds_at_last(found), axis=1)
     return [Claim(about(n), value, 1, "≈", BAND, found.source) for n, value in zip(found.names, middle, strict=True)]
 

@@ -119,7 +119,7 @@ def shares(walked: dict) -> Part:
     seeds = {k: ds.seed.size for k, ds in walked.items()}
     found = {k: float((ds.value > STUCK).mean()) for k, ds in walked.items()}
     error = lambda k: np.sqrt(SHARES[k] * (1 - SHARES[k]) / seeds[k])
-    allowed = lambda k: 0.05 if seeds[k] >= 500 else 4 * error(k)
+    allowed = lambda k: min(0.05, 4 * error(k)) if seeds[k] >= 500 else 4 * error(k)
     claims = [
         Claim(f"{k} students: share of starts that get stuck", share, SHARES[k], "≈", allowed(k),
               "Safran & Shamir 2018")

@@ -56,8 +56,9 @@ def stored(place: Path, at: Iterable[str], problem: Any) -> tuple[Any, Any, str]
     params, path = _tree(run, "params", problem, place), None
     if _names(ds, "path"):
         path = _tree(run, "path", problem, place, steps=run.sizes["step"])
-        lasted = int(run.diverged_at) if int(run.status) else run.sizes["step"]
-        path = _leaves(lambda x: np.asarray(x)[:lasted], path)
+        lasted = int(run.diverged_at) if int(run.status) else np.inf
+        kept = int((run.step.values < lasted).sum())
+        path = _leaves(lambda x: np.asarray(x)[:kept], path)
     return params, path, f"the run at {said} of {place}" + (", which diverged" if int(run.status) else "")
 
 
@@ -77,7 +78,8 @@ def _point(place: Path, ds: Any, wanted: dict[str, Any]) -> dict[str, Any]:
         value, numbers = wanted.get(dim, labels[0]), labels.dtype.kind in "fi"
         if numbers and not isinstance(value, int | float | np.number):
             raise ValueError(f"--at {dim}={value}: expected a number, one of {shown}, …")
-        match = np.isclose(labels.astype(float), float(value), rtol=1e-3, atol=0) if numbers else labels == str(value)
+        named = labels.astype(str) == str(value)
+        match = np.isclose(labels.astype(float), float(value), rtol=1e-3, atol=0) if numbers else named
         if not match.any():
             raise ValueError(f"--at {dim}={value}: {place} has none such; it has {shown}, …")
         near = np.argmin(np.abs(labels - value)) if numbers else np.argmax(match)
@@ -242,7 +244,7 @@ def told(ground: Any, problem: Any, seed: int, run: str) -> str:
     import jax
     import numpy as np
 
-    counts = {leaf.shape[0] for leaf in jax.tree.leaves(problem.data)}
+    counts = {len(leaf) for leaf in jax.tree.leaves(problem.data) if np.ndim(leaf)}
     data = (
         f"objective on the full training set ({counts.pop():,} examples)"
         if counts

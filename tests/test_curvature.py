@@ -302,3 +302,17 @@ def test_a_converged_run_has_a_record():
     trace = jax.jit(train)().trace
     np.testing.assert_allclose(trace["sharpness"], [2.0], rtol=8 * EPS)
     assert trace["alignment"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("c", [-1.0, 0.0, 1.0])
+def test_a_multiple_of_the_identity_of_few_variables_from_any_key(c):
+    """It breaks down at once, in every step: each time there must be another direction to go on with."""
+    first = lambda key: landscape.eigenpairs(lambda v: c * v, jnp.ones(3), 2, key=key).values
+    found = jax.jit(jax.vmap(first))(jax.random.split(jax.random.key(1), 100))
+    np.testing.assert_allclose(found, c, atol=1e-6)
+
+
+def test_a_step_that_is_not_finite_leaves_the_next_as_it_is():
+    path = jnp.array([[1.0, 2, 3], [np.nan, 1, 1], [1, 2, 3]])
+    found = landscape.eigenpairs_along(lambda x: jnp.sum(x**3), path, key=jax.random.key(0)).values[:, 0]
+    np.testing.assert_allclose(found, [18, np.nan, 18], rtol=1e-6)

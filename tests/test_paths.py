@@ -87,3 +87,9 @@ def test_broken_walks(monkeypatch, x64, away, part, name, broken, expected):
     monkeypatch.setattr(name, broken)
     found = walks.random_walks(4) if part == "random_walks" else walks.trained(True)[0]
     fails(found.claims, expected)
+
+
+def test_a_path_unlike_its_centre_is_refused():
+    u, v = np.eye(2)
+    with pytest.raises(ValueError, match="shaped"):
+        landscape.project(np.ones((5, 1)), np.zeros(2), u, v)

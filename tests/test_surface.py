@@ -125,3 +125,15 @@ def test_bad_input_is_one_line(call, words):
     with pytest.raises(ValueError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+SCALE = 1.0
+
+
+def test_a_global_of_the_users_loss_may_change(monkeypatch):
+    """Programs are remembered; a problem wraps the loss that it is given, and what that refers to counts too."""
+    bowl = problems.Problem("bowl", init=lambda key: jnp.zeros(2), loss=lambda x, batch: SCALE * (x @ x))
+    look = lambda: landscape.line(bowl, jnp.zeros(2), jnp.array([1.0, 0]), [1.0, 2.0])
+    np.testing.assert_allclose(look(), [1, 4])
+    monkeypatch.setitem(globals(), "SCALE", 10.0)
+    np.testing.assert_allclose(look(), [10, 40])

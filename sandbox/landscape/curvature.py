@@ -173,7 +173,8 @@ def eigenpairs(
     # Restarts add their roundings up: what is returned is measured once more.
     values, vectors, residuals = jax.lax.map(lambda v: _measured(on.product, _unit(v)), space[chosen])
     products = size + (number - 1) * (size - len(kept)) + wanted
-    return Eigenpairs(values, jax.vmap(on.tree)(vectors), residuals, products)
+    order = jnp.argsort(-values)
+    return Eigenpairs(values[order], jax.vmap(on.tree)(vectors[order]), residuals[order], products)
 
 
 def sharpness(
@@ -196,7 +197,9 @@ def eigenpairs_along(
 
     def step(before: Params, params: Params) -> tuple[Params, Eigenpairs]:
         found = eigenpairs(hessian(problem, params), params, largest, smallest, key=key, start=before, **options)
-        return jax.tree.map(lambda v: v.sum(axis=0), found.vectors), found
+        # From a step where the Hessian is not finite nothing is known of the next.
+        known = lambda v: jnp.where(jnp.isfinite(v), v, 0).sum(axis=0)
+        return jax.tree.map(known, found.vectors), found
 
     first = jax.tree.map(lambda x: jnp.zeros_like(x[0]), floats(path))
     return jax.lax.scan(step, first, floats(path))[1]
@@ -239,7 +242,7 @@ def _expand(
         norm = jnp.maximum(norm, _length(image))  # never above ‖A‖, and soon near it
         length = _length(new)
         grows = length > 64 * jnp.finfo(basis.dtype).eps * norm
-        other = lambda: jnp.zeros_like(new) if draw is None else _unit(rest(jnp.roll(draw, j), basis)[0])
+        other = lambda: jnp.zeros_like(new) if draw is None else _unit(rest(jnp.roll(draw, j + 1), basis)[0])
         new = jax.lax.cond(grows, lambda: new / length, other)
         live = live + ((live == j + 1) & grows)
         length = jnp.where(grows, length, 0 * length)  # which leaves NaN as it is

@@ -136,7 +136,7 @@ def through(first: Params, second: Params, third: Params) -> Triangle:
     across = r - along * u
     across -= (across @ u) * u  # what rounding left of u in a flat triangle
     height, eps = np.linalg.norm(across), max(float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(floats(first)))
-    if height <= 16 * eps * max(float(np.linalg.norm(x)) for x in (p, q, r)):
+    if not height > 16 * eps * max(float(np.linalg.norm(x)) for x in (p, q, r)):
         raise ValueError("the three points lie on one line and span no plane; draw the line from one to another")
     places = np.array([[0, 0], [base, 0], [along, height]])
     return Triangle(floats(first), unflat(u, first), unflat(across / height, first), places)

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from sandbox.landscape.surface import check, flat
+from sandbox.landscape.directions import flat, steps
+from sandbox.landscape.surface import check
 from sandbox.types import Params
 
 Vector = Float[np.ndarray, " steps"]
@@ -35,13 +36,14 @@ def project(path: Params, centre: Params, u: Params, v: Params) -> Projection:
     Least squares in double precision: the directions need not be at right angles, nor of length 1.
     Raises ValueError for an empty path, and for parallel directions.
     """
-    steps = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(path)}
-    if len(steps) != 1 or 0 in next(iter(steps)) or () in steps:
-        raise ValueError("the path holds no steps; expected parameters with a leading axis of steps on every leaf")
+    count = steps(path)
     check(centre, u, v)
+    like, found = (jax.tree.map(np.shape, centre), jax.tree.map(lambda x: np.shape(x)[1:], path))
+    if like != found:
+        raise ValueError(f"the steps of the path are shaped {found}; expected those of the centre, {like}")
     basis = np.stack([flat(u), flat(v)], axis=1)
     q, r = np.linalg.qr(basis)
-    rows = flat(path, steps.pop()) - flat(centre)
+    rows = flat(path, (count,)) - flat(centre)
     inside = rows @ q
     a, b = np.linalg.solve(r, inside.T)
     return Projection(a, b, _length(rows), _length(rows - inside @ q.T))

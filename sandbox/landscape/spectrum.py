@@ -4,6 +4,7 @@ A is symmetric and known by its products only, as in `curvature`. Along a path o
 jax.lax.map(lambda x: density(hessian(problem, x), x, key=key), path).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -76,16 +77,17 @@ def hutchinson_diagonal(product: Product, like: Params, *, key: Key, probes: int
     _at_least("probes", probes, 2)
     on = on_vectors(product, like)
 
-    def add(sums: tuple[Array, Array], key: Key) -> tuple[tuple[Array, Array], None]:
+    def add(so_far: tuple[Array, Array, Array], key: Key) -> tuple[tuple[Array, Array, Array], None]:
+        """The mean and the sum of squares about it, as one more comes (Welford 1962)."""
+        count, mean, squares = so_far
         z = _probe(key, on.start, False)
         found = z * on.product(z)
-        return (sums[0] + found, sums[1] + found**2), None
+        nearer = mean + (found - mean) / (count + 1)
+        return (count + 1, nearer, squares + (found - mean) * (found - nearer)), None
 
     zero = jnp.zeros_like(on.start)
-    (first, second), _ = jax.lax.scan(add, (zero, zero), jax.random.split(key, probes))
-    mean = first / probes
-    spread = jnp.maximum(second / probes - mean**2, 0) / (probes - 1)
-    return Probed(on.tree(mean), on.tree(jnp.sqrt(spread)))
+    (_, mean, squares), _ = jax.lax.scan(add, (jnp.zeros((), zero.dtype), zero, zero), jax.random.split(key, probes))
+    return Probed(on.tree(mean), on.tree(jnp.sqrt(squares / (probes * (probes - 1)))))
 
 
 def xtrace(product: Product, like: Params, *, key: Key, products: int = 100) -> Probed:
@@ -95,16 +97,17 @@ def xtrace(product: Product, like: Params, *, key: Key, products: int = 100) -> 
 
         trᵢ = tr QᵢᵀA Qᵢ + c ωᵀ(I − QᵢQᵢᵀ) A (I − QᵢQᵢᵀ) ω,    c = (n − k + 1) / ‖(I − QᵢQᵢᵀ) ω‖²,  k probes
 
-    Half of the products are spent on A Ω, half on A Q. Raises ValueError for less than four products, or for more than
-    there are parameters.
+    The probes are Gaussian: c is right where what is left of ω points anywhere. Half of the products are spent on A Ω,
+    half on A Q; of a few probes the error, too, is rough. Raises ValueError for less than four products, or for more
+    than there are parameters.
     """
-    omega, _, r, s, w, h, _ = _exchangeable(product, like, key, products)
+    omega, _, r, s, w, h, _ = _exchangeable(product, like, jax.random.normal, key, products)
     n, k = omega.shape
     part = jnp.sum(s * w, axis=0)
     x = w - s * part  # QᵢᵀωS, in coordinates of Q
     inside = jnp.trace(h) - jnp.sum(s * (h @ s), axis=0)
     outside = jnp.sum(w * r, axis=0) - 2 * jnp.sum(x * r, axis=0) + jnp.sum(x * (h @ x), axis=0)
-    return _mean(inside + outside * (n - k + 1) / (n - jnp.sum(x**2, axis=0)))
+    return _mean(inside + outside * (n - k + 1) / (jnp.sum(omega**2, axis=0) - jnp.sum(x**2, axis=0)))
 
 
 def xdiagonal(product: Product, like: Params, *, key: Key, products: int = 100) -> Probed:
@@ -112,14 +115,16 @@ def xdiagonal(product: Product, like: Params, *, key: Key, products: int = 100) 
 
     diagᵢ = diag(QᵢQᵢᵀA) + ω ⊙ (I − QᵢQᵢᵀ) A ω / ω², with the same probes as in `xtrace`, and the same errors.
     """
-    omega, q, r, s, _, _, z = _exchangeable(product, like, key, products)
+    omega, q, r, s, _, _, z = _exchangeable(product, like, jax.random.rademacher, key, products)
     left = q @ s  # what Qᵢ lacks of Q
     each = jnp.sum(q * z, axis=1)[:, None] - left * (z @ s) + left * jnp.sum(s * r, axis=0) / omega
     found = _mean(each.T)
     return Probed(*map(on_vectors(product, like).tree, found))
 
 
-def _exchangeable(product: Product, like: Params, key: Key, products: int) -> tuple[Array, ...]:
+def _exchangeable(
+    product: Product, like: Params, draw: Callable[..., Array], key: Key, products: int
+) -> tuple[Array, ...]:
     """Ω; of AΩ = QR the factors; unit columns S at right angles to all columns of R but one; QᵀΩ, QᵀAQ and AQ."""
     on = on_vectors(product, like)
     n, k = on.start.size, products // 2
@@ -127,7 +132,7 @@ def _exchangeable(product: Product, like: Params, key: Key, products: int) -> tu
         raise ValueError(f"products={products}: expected 4 to {n}, as there are parameters")
     every = lambda columns: jax.lax.map(on.product, columns.T).T
     signs, noise = jax.random.split(key)
-    omega = jax.random.rademacher(signs, (n, k), on.start.dtype)
+    omega = draw(signs, (n, k), on.start.dtype)
     image = every(omega)
     # Of rank below k, R could not be inverted; so little of anything else makes it possible and is not seen.
     tiny = jnp.finfo(image.dtype).eps * jnp.linalg.norm(image) / n**0.5

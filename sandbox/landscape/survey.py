@@ -10,9 +10,9 @@ from jaxtyping import Float
 
 from sandbox import tree
 from sandbox.engine import Info, Run, run
-from sandbox.landscape.directions import directions
+from sandbox.landscape.directions import directions, flat
 from sandbox.landscape.paths import Projection, Window, project, window
-from sandbox.landscape.surface import flat, plane
+from sandbox.landscape.surface import plane
 from sandbox.optimizers.averaging import eval_params
 from sandbox.problems.problem import Problem
 from sandbox.types import Key, Metrics, Params

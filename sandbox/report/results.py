@@ -138,14 +138,15 @@ def _write_into(
 
 
 def _move(partial: Path, folder: Path) -> None:
-    """Each file into its place, claims.json last: it says that the rest is whole."""
+    """Each file into its place, claims.json last: it says that the rest is whole. What was drawn before goes."""
+    before = _json(folder / "about.json", dict).get("captions") or {}
     new = sorted(partial.iterdir(), key=lambda path: path.name == "claims.json")
     for path in new:
         os.replace(path, folder / path.name)
     kept = {path.name for path in new}
     for path in folder.iterdir():
         drawn = path.suffix in (".png", ".svg") and path.name.startswith("figure")
-        if (drawn or path.suffix in MEDIA) and path.name not in kept:
+        if (drawn or (path.suffix in MEDIA and path.name in before)) and path.name not in kept:
             path.unlink()
 
 
