@@ -81,7 +81,9 @@ def main(fast: bool) -> Findings:
     scene = scene_on(ds, best, FILMED, planes[FILMED])
     told = f"From one start, full gradient, no seed, float64, {STEPS} steps; "
     pages = {
-        "explorer.html": replay(scene, f"{FILMED}: learning rates", f"{told}{len(axis.values)} rates of each optimizer."),
+        "explorer.html": replay(
+            scene, f"{FILMED}: learning rates", f"{told}{len(axis.values)} rates of each optimizer."
+        ),
         "race.html": replay(winners(scene), f"{FILMED}: a race", f"{told}each at its tuned rate.", together=True),
     }
     film, shown = filmed(winners(scene))

@@ -181,7 +181,10 @@ def _asked(
 
     alive: list[Any] = []
     try:
-        mark = meaning((problem, metrics and dict(metrics), named, examples, own), alive)
+        # A problem wraps the loss that it is given; that is the user's, and what it refers to may change.
+        given = getattr(problem.loss, "__closure__", None) or () if isinstance(problem, Problem) else ()
+        inner = tuple(meaning(cell.cell_contents, alive) for cell in given)
+        mark = meaning((problem, metrics and dict(metrics), named, examples, own), alive), inner
     except Changeable:
         mark = object()
     return Asked(mark, shape, at, alive)

@@ -37,9 +37,7 @@ def meaning(x: Any, keep: list[Any], home: str | None = None, seen: frozenset[in
     if isinstance(x, types.MethodType):
         return "method", of(x.__func__), of(x.__self__)
     if isinstance(x, types.FunctionType) and (home is None or x.__module__ == home):
-        # A function of ours may hold one of the user's, whose globals are what may change.
-        ours = x.__module__.partition(".")[0] == __name__.partition(".")[0]
-        return _function(x, functools.partial(of, home=None if ours and home is None else x.__module__))
+        return _function(x, functools.partial(of, home=x.__module__))
     if dataclasses.is_dataclass(x) and not isinstance(x, type) and x.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return type(x).__qualname__, tuple(of(getattr(x, field.name)) for field in dataclasses.fields(x))
     if isinstance(x, types.FunctionType):  # of another module: its code stays, what it holds may be the user's
