@@ -180,6 +180,7 @@ def _asked(
         return {name: over(batch) for name, batch in sets.items()} if named else over(sets)
 
     alive: list[Any] = []
+    mark: Any
     try:
         # A problem wraps the loss that it is given; that is the user's, and what it refers to may change.
         given = getattr(problem.loss, "__closure__", None) or () if isinstance(problem, Problem) else ()
