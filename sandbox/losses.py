@@ -45,7 +45,7 @@ def softmax_cross_entropy(
 ) -> Float[Array, ""]:
     """−Σₖ qₖ log softmax(z)ₖ, where q is a vector of probabilities or, for an integer label k, the unit vector eₖ.
 
-    A label outside 0 … classes − 1 has no unit vector: NaN.
+    A class of probability 0 adds nothing, even where zₖ = −∞. A label outside 0 … classes − 1 has no unit vector: NaN.
     """
     z = jnp.asarray(logits)
     top = jax.lax.stop_gradient(jnp.max(z))
@@ -53,7 +53,8 @@ def softmax_cross_entropy(
     q = jnp.asarray(label)
     # top leaves before the difference with log Σ eᶻ, or small losses lose their digits.
     if q.ndim == 1:
-        return jnp.sum(q.astype(z.dtype) * (log_sum - (z - top)))
+        # A class of probability 0 is cut, not multiplied: XLA then takes the logarithm once, not once for each class.
+        return jnp.sum(jnp.where(q != 0, q.astype(z.dtype) * (log_sum - (z - top)), 0))
     # A sum over eₖ, not z[k]: the gradient of a gather is a scatter, one example after another.
     own = jnp.sum(jnp.where(jnp.arange(z.size) == q, z, 0))
     return log_sum - (jnp.where((q >= 0) & (q < z.size), own, jnp.nan) - top)

@@ -105,6 +105,15 @@ def test_a_small_loss_keeps_its_digits_at_a_large_offset():
     np.testing.assert_allclose(losses.softmax_cross_entropy(z, 0), np.log1p(np.exp(-5.0)), rtol=1e-5)
 
 
+def test_a_class_of_probability_zero_adds_nothing():
+    """0 · log p = 0, where p = 0 as well: a class that is masked by −∞ is as if it were not there."""
+    z, q = jnp.array([1.0, 2.0, -jnp.inf]), jnp.array([0.25, 0.75, 0.0])
+    value, slope = jax.value_and_grad(losses.softmax_cross_entropy)(z, q)
+    without, known = jax.value_and_grad(losses.softmax_cross_entropy)(z[:2], q[:2])
+    np.testing.assert_allclose(value, without, rtol=1e-6)
+    np.testing.assert_allclose(slope, [*known, 0], rtol=1e-6, atol=1e-7)
+
+
 def test_a_label_without_a_class_is_not_silently_another_class():
     assert np.isnan(losses.softmax_cross_entropy(jnp.zeros(3), 3))
     assert np.isnan(losses.softmax_cross_entropy(jnp.zeros(3), -1))

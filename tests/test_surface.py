@@ -8,6 +8,7 @@ from sandbox import landscape, problems
 from sandbox.landscape import surface
 from sandbox.problems.examples import Examples
 from sandbox.sweeps import sweep
+from sandbox.sweeps.remember import meaning
 
 EPS = np.finfo(float).eps
 RNG = np.random.default_rng(7)
@@ -125,6 +126,12 @@ def test_bad_input_is_one_line(call, words):
     with pytest.raises(ValueError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_section_of_every_problem_is_compiled_once():
+    """What a problem refers to can be told from what another one does, network or not: the program is found again."""
+    for name in problems.names():
+        meaning(getattr(problems, name)(), keep=[])
 
 
 SCALE = 1.0

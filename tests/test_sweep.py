@@ -165,6 +165,17 @@ def test_a_rebound_name_is_not_remembered_and_a_repeated_call_is_not_traced_agai
     assert len(traces) == 2
 
 
+def test_a_remembered_program_does_not_decide_the_precision_of_the_next():
+    """A NumPy array that one program holds as a double is a single in another one, where double precision is off."""
+    start = np.array([1.0, 3.0])
+    for double in (True, False):
+        for scale in (2.0, 3.0):
+            with jax.enable_x64(double):
+                ds = sweep(lambda a, s=scale: a * s * jnp.sum(jnp.asarray(start) ** 2), a=[0.5])
+            assert ds.value.dtype == (np.float64 if double else np.float32)
+            assert ds.value.item() == 5 * scale
+
+
 STEEPNESS = 1.0
 
 

@@ -26,6 +26,7 @@ NEAR, FAR = 384 << 10, 8 << 20  # bytes of a core's near caches, and of its shar
 SECONDS = 2.0  # that a chunk should take: long against the 10 ms that writing it costs, short to lose
 STORED_CHUNKS = 8  # at least, where results are stored, so that a kill loses an eighth
 TOGETHER = 16  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
+FEW = 64  # of so many lanes one may be repeated to fill a group
 SHARED = 4  # lanes of one minibatch from which that is worth a group of its own
 
 
@@ -71,11 +72,12 @@ def choose(
     if sharing < min(fits, SHARED) or len(outer) == len(lanes):
         outer, sharing = (), total
     sets = math.ceil(total / sharing)
-    # As few as fit, or up to twice as many, to occupy all devices and to repeat fewer lanes in the last one.
+    # As few as fit, or up to twice as many, to occupy all devices and to repeat fewer lanes in the last one, of which
+    # a few do no harm.
     fewest = math.ceil(sharing / fits)
     groups = min(
         range(fewest, min(max(2 * fewest, devices), sharing) + 1),
-        key=lambda n: (sets * n % devices > 0, math.ceil(sharing / n) * n, n),
+        key=lambda n: (sets * n % devices > 0, max(math.ceil(sharing / n) * n - sharing, sharing // FEW), n),
     )
     width = math.ceil(sharing / groups)
     rounds = math.ceil(sets * groups / devices)

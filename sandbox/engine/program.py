@@ -2,11 +2,12 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from jax.interpreters import partial_eval
@@ -35,7 +36,7 @@ class Traced:
         closed, self.out = jax.make_jaxpr(lambda *xs: fn(**dict(zip(point, xs, strict=True))), return_shape=True)(
             *point.values()
         )
-        self.jaxpr, self.consts = closed.jaxpr, tuple(closed.consts)
+        self.jaxpr, self.consts = closed.jaxpr, _held(closed.consts)
         self.avals = tuple(point.values())
 
     def __call__(self, consts: tuple, *point: Any) -> list[jax.Array]:
@@ -77,6 +78,16 @@ class Traced:
             own |= set(eqn.outvars) if mine else set()
             most = max(most, count if (count := _matrices(eqn)) > 1 or mine else 0)
         return most
+
+
+def _held(consts: Sequence[Any]) -> tuple:
+    """Constants of NumPy as arrays of their own: JAX takes one that a trace still holds for the same in any precision.
+
+    While the trace lives in which jnp.asarray(x) became double, it is double where only single precision is on too
+    (jax 0.10), and programs are remembered.
+    """
+    with jax.ensure_compile_time_eval():
+        return tuple(jnp.array(c) if isinstance(c, np.ndarray) else c for c in consts)
 
 
 def fingerprint(jaxpr: core.Jaxpr, consts: tuple) -> str:

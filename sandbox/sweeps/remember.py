@@ -51,7 +51,8 @@ def meaning(x: Any, keep: list[Any], home: str | None = None, seen: frozenset[in
 
 def _immutable(x: Any) -> bool:
     """Whether x can be trusted to mean the same as long as it is the same object."""
-    if isinstance(x, jax.Array | type | range | types.ModuleType | types.BuiltinFunctionType):
+    named = types.ModuleType | types.BuiltinFunctionType | types.GenericAlias | types.UnionType
+    if isinstance(x, jax.Array | type | range | named):
         return True
     return type(x).__module__.partition(".")[0] in {"jax", "jaxlib", "numpy"}  # compiled functions, ufuncs, dtypes
 
