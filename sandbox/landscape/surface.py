@@ -89,7 +89,8 @@ def section(
         raise ValueError(f"{len(along)} directions and {len(grids)} axes: expected one axis for each direction")
     count, own = _models(centre, along) if models else _one(centre, along)
     _sensible(batch_size, examples)
-    sets: Any = problem.data if data is None and isinstance(problem, Problem) else data
+    own_data = problem.data if isinstance(problem, Problem) else None
+    sets: Any = own_data if data is None else {name: own_data if x is None else x for name, x in data.items()}
     given = jax.tree.map(jnp.asarray, (sets, key, centre, along, grids))
     shape = (*count, *(grid.size for grid in grids))
     asked = _asked(problem, metrics, data is not None, examples, own, shape)
@@ -182,10 +183,11 @@ def _asked(
     alive: list[Any] = []
     mark: Any
     try:
-        # A problem wraps the loss that it is given; that is the user's, and what it refers to may change.
-        given = getattr(problem.loss, "__closure__", None) or () if isinstance(problem, Problem) else ()
-        inner = tuple(meaning(cell.cell_contents, alive) for cell in given)
-        mark = meaning((problem, metrics and dict(metrics), named, examples, own), alive), inner
+        what: tuple[Any, ...] = (problem,)
+        if isinstance(problem, Problem):  # wraps the loss that it is given, whose globals, the user's, may change
+            held = getattr(problem.loss, "__closure__", None) or ()
+            what = (problem.loss, problem.penalty, *(cell.cell_contents for cell in held))
+        mark = meaning((*what, metrics and dict(metrics), named, examples, own), alive)
     except Changeable:
         mark = object()
     return Asked(mark, shape, at, alive)
@@ -299,8 +301,8 @@ def _one(centre: Params, along: tuple[Params, ...]) -> tuple[tuple[()], tuple[()
     return (), ()
 
 
-def _coordinates(name: str, axis: Any) -> Array:
-    axis = jnp.asarray(axis, float)
+def _coordinates(name: str, axis: Any) -> Array | np.ndarray:
+    axis = jnp.asarray(axis, float) if isinstance(axis, jax.Array) else np.asarray(axis, float)
     if axis.ndim != 1 or axis.size == 0:
         raise ValueError(f"{name} has shape {axis.shape}; expected coordinates along one direction, (points,)")
     return axis
