@@ -6,8 +6,7 @@ dimension?
 Prediction: A fractal: the dimension by box counting of such borders lies in [1.17, 1.98] (Sohl-Dickstein 2024).
 
 Found: 1.59. It is steeper between larger boxes, up to 1.69, than between the smallest, 1.23: cells of this map are
-too coarse to see all of the border. Half of the networks train. All 262,144 took 445 s of CPU time, that is three to
-four minutes on two cores.
+too coarse to see all of the border. Half of the networks train. All 262,144 took 445 s of CPU time.
 """
 
 import numpy as np
@@ -17,7 +16,7 @@ from sandbox import landscape
 from sandbox.report.plots import style
 from sandbox.reproduction import Findings
 
-on_request = True  # takes three to four minutes on two cores
+on_request = True  # takes 445 s of CPU time
 SIDE, STEPS = 512, 128
 FAST = 48, 48
 

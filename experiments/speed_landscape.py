@@ -5,7 +5,7 @@ point, the data and the parameters on the device. Rounds are interleaved and a r
 its range; "sgemm" is NumPy's product of two 2048 × 2048 matrices in float32 on all cores, in the same rounds. What is
 timed is a call that finds its program compiled.
 
-    python experiments/speed_landscape.py
+    python experiments/speed.py landscape
 """
 
 from collections.abc import Callable

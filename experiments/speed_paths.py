@@ -1,6 +1,6 @@
 """How fast is a map of basins: 256 × 256 runs of two variables, each a lane.
 
-python experiments/speed_paths.py
+python experiments/speed.py paths
 """
 
 import time

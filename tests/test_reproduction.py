@@ -73,7 +73,8 @@ def test_the_projects_own_experiments_on_request():
     folder = reproduction.folder_of_experiments()
     quick = reproduction.files(folder, "benchmark|on_request")
     asked = {path.stem for path in set(reproduction.files(folder)) - set(quick)}
-    assert {"accuracy", "mnist", "races", "fractal"} <= asked
+    networks = {"accuracy", "mnist", "connectivity", "edge_of_stability", "ground", "spectra", "spurious_minima"}
+    assert asked == networks | {"fractal", "profiles", "races", "trainability", "walks"}
     assert "jollof" in {path.stem for path in quick}
 
 
