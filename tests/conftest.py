@@ -4,6 +4,10 @@ import gc
 import os
 from pathlib import Path
 
+# Two workers share two cores: a solver of SciPy that waits for threads of its own takes twice as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Most of the time is compilation and dispatch: as little of it as can be, in the thread that asks, and none of it
 # twice, in another process or in the next run of the tests. `make test-all` compiles and dispatches as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

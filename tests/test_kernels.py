@@ -155,11 +155,17 @@ def test_the_projection_is_the_nearest_feasible_point(n, upper, seed):
     y = np.where(rng.random(n) < rng.random(), 1.0, -1.0)
     x = rng.normal(size=n) * upper * 10 ** rng.uniform(-2, 2)
     with jax.enable_x64(True):
-        feasible = regularizers.balanced_box(y, upper)
-        p = feasible.prox(jnp.asarray(x), 1.0)
-        assert float(feasible(p)) == 0
-        others = jax.vmap(lambda z: feasible.prox(z, 1.0))(jnp.asarray(rng.normal(size=(20, n)) * upper))
+        p, outside, others = projected(y, upper, x, rng.normal(size=(20, n)) * upper)
+        assert float(outside) == 0
         assert float(jnp.max((others - p) @ (x - p))) <= 1e-9 * (1 + np.abs(x).max()) * upper * n
+
+
+@jax.jit
+def projected(y, upper, x, others):
+    """The point p nearest to x, whether it is outside of the set, and other points of the set."""
+    feasible = regularizers.balanced_box(y, upper)
+    p = feasible.prox(x, 1.0)
+    return p, feasible(p), jax.vmap(lambda z: feasible.prox(z, 1.0))(others)
 
 
 def test_what_is_no_machine_is_refused():

@@ -33,9 +33,9 @@ def noisy(rate):
 def test_the_parts_are_the_whole(fn):
     whole = Traced(fn, {"rate": RATE})
     consts, draws, seeds, rest = shared.split(whole.jaxpr, whole.consts)
-    drawn = jax.core.eval_jaxpr(draws, seeds)
-    parts = jax.core.eval_jaxpr(rest, (*consts, *drawn), np.float32(0.1))
-    for part, one in zip(parts, whole(whole.consts, np.float32(0.1)), strict=True):
+    drawn = jax.jit(lambda *seeds: jax.core.eval_jaxpr(draws, seeds))(*seeds)
+    parts = jax.jit(lambda *known: jax.core.eval_jaxpr(rest, known, np.float32(0.1)))(*consts, *drawn)
+    for part, one in zip(parts, jax.jit(whole)(whole.consts, np.float32(0.1)), strict=True):
         np.testing.assert_allclose(part, one, rtol=1e-6)  # jitted and entered, they round differently
 
 
