@@ -179,6 +179,27 @@ def test_the_ends_of_twenty_thousand_are_those_of_arpack():
     np.testing.assert_allclose(found.values, known, atol=1e-6 * known[0])
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_the_scale_of_a_matrix_is_that_of_its_spectrum(scale):
+    """Also where the squares of its entries are 0 or infinite in single precision; so it is with the start."""
+    H = symmetric(25, dtype=np.float32)
+    known = np.linalg.eigvalsh(H.astype(float))
+    norm = np.abs(known).max()
+    found = pairs(np.float32(scale) * H, 3, 2, start=np.full(25, scale, np.float32))
+    np.testing.assert_allclose(found.values / scale, np.r_[known[:-4:-1], known[1::-1]], atol=1e-6 * norm)
+    assert (found.residuals > 0).all()
+    assert (found.residuals / scale <= 5e-6 * norm).all()
+    np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(5), atol=1e-5)
+    spread = lambda H, draw: landscape.lanczos(lambda v: H @ v, draw, steps=25)
+    draw = jnp.asarray(RNG(1).normal(size=25), jnp.float32)
+    some = jax.jit(spread)(np.float32(scale) * H, np.float32(scale) * draw)
+    np.testing.assert_allclose(some.values / scale, known, atol=2e-6 * norm)
+    np.testing.assert_allclose(some.weights, jax.jit(spread)(H, draw).weights, atol=1e-3)
+    few = jax.jit(lambda c: landscape.lanczos(lambda v: c * v, draw, steps=3))(np.float32(scale))
+    assert int(few.live) == 1
+    np.testing.assert_allclose(few.values[0] / scale, 1, rtol=4 * EPS)
+
+
 def test_repeated_eigenvalues_and_none_are_found():
     """Of cI all are c, of rank one all but one are 0, of 0 all are 0; NaN stays NaN."""
     found = jax.jit(lambda H: landscape.eigenpairs(lambda v: H @ v, jnp.zeros(6), 3, 1, key=KEY))

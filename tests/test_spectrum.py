@@ -120,6 +120,19 @@ def test_exchangeable_probes_are_exact_where_the_rank_is_below_theirs(x64):
         np.testing.assert_allclose(diagonal.value, np.diag(H), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+@pytest.mark.parametrize(
+    "fn", [landscape.hutchinson_trace, landscape.hutchinson_diagonal, landscape.xtrace, landscape.xdiagonal]
+)
+def test_probes_scale_with_the_matrix(fn, scale):
+    """Values and errors, also where squares are 0 or infinite in single precision."""
+    H = symmetric(12).astype(np.float32)
+    options = {"products": 8} if fn in (landscape.xtrace, landscape.xdiagonal) else {}
+    plain, scaled = (with_matrix(fn, np.float32(c) * H, **options) for c in (1, scale))
+    for one, other in zip(plain, scaled, strict=True):
+        np.testing.assert_allclose(other / scale, one, rtol=2e-4, atol=1e-5)
+
+
 def test_probes_of_a_tree():
     """Values of a diagonal come back where the parameters are."""
     like = {"a": jnp.zeros((2, 2)), "b": jnp.zeros(3)}

@@ -113,7 +113,7 @@ def lanczos(product: Product, start: Params, *, steps: int) -> Krylov:
     basis = jnp.zeros((steps + 1, on.start.size), on.start.dtype).at[0].set(_unit(on.start))
     basis, projected, _, live = _expand(on.product, basis, jnp.zeros((steps, steps), on.start.dtype), 0, None)
     # What is dead goes to the end of the order, far from the rest.
-    size = jnp.linalg.norm(projected)
+    size = _length(projected.ravel())
     dead = jnp.arange(steps) >= live
     values, vectors = jnp.linalg.eigh(_symmetric(projected) + jnp.diag(jnp.where(dead, 2 * size + (size == 0), 0)))
     weights = jnp.where(dead, 0, vectors[0] ** 2)
@@ -275,7 +275,16 @@ def _dots(rows: Array, v: Array) -> Array:
 
 
 def _length(v: Array) -> Array:
-    return jnp.sqrt(_dots(v[None], v)[0])
+    size = magnitude(v)
+    v = v / size
+    return size * jnp.sqrt(_dots(v[None], v)[0])
+
+
+def magnitude(v: Array, axis: int | None = None) -> Array:
+    """2ᵏ ≤ max|v| < 2ᵏ⁺¹, a divisor that rounds nothing, after which no square overflows and none that counts is 0."""
+    largest = jnp.max(jnp.abs(v), axis=axis)
+    power = jnp.maximum(jnp.frexp(largest)[1] - 1, jnp.finfo(v.dtype).minexp)
+    return jnp.ldexp(jnp.ones_like(largest), power)
 
 
 def _symmetric(upper: Array) -> Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from sandbox.landscape.curvature import Product, lanczos, on_vectors
+from sandbox.landscape.curvature import Product, lanczos, magnitude, on_vectors
 from sandbox.types import Key, Params
 
 
@@ -78,16 +78,16 @@ def hutchinson_diagonal(product: Product, like: Params, *, key: Key, probes: int
     on = on_vectors(product, like)
 
     def add(so_far: tuple[Array, Array, Array], key: Key) -> tuple[tuple[Array, Array, Array], None]:
-        """The mean and the sum of squares about it, as one more comes (Welford 1962)."""
-        count, mean, squares = so_far
+        """The mean and the root of the sum of squares about it, as one more comes (Welford 1962)."""
+        count, mean, root = so_far
         z = _probe(key, on.start, False)
         found = z * on.product(z)
-        nearer = mean + (found - mean) / (count + 1)
-        return (count + 1, nearer, squares + (found - mean) * (found - nearer)), None
+        new = (found - mean) * jnp.sqrt(count / (count + 1))
+        return (count + 1, mean + (found - mean) / (count + 1), jnp.hypot(root, new)), None
 
     zero = jnp.zeros_like(on.start)
-    (_, mean, squares), _ = jax.lax.scan(add, (jnp.zeros((), zero.dtype), zero, zero), jax.random.split(key, probes))
-    return Probed(on.tree(mean), on.tree(jnp.sqrt(squares / (probes * (probes - 1)))))
+    (_, mean, root), _ = jax.lax.scan(add, (jnp.zeros((), zero.dtype), zero, zero), jax.random.split(key, probes))
+    return Probed(on.tree(mean), on.tree(root / (probes * (probes - 1)) ** 0.5))
 
 
 def xtrace(product: Product, like: Params, *, key: Key, products: int = 100) -> Probed:
@@ -101,13 +101,14 @@ def xtrace(product: Product, like: Params, *, key: Key, products: int = 100) -> 
     half on A Q; of a few probes the error, too, is rough. Raises ValueError for less than four products, or for more
     than there are parameters.
     """
-    omega, _, r, s, w, h, _ = _exchangeable(product, like, jax.random.normal, key, products)
+    omega, _, r, s, w, h, _, size = _exchangeable(product, like, jax.random.normal, key, products)
     n, k = omega.shape
     part = jnp.sum(s * w, axis=0)
     x = w - s * part  # QᵢᵀωS, in coordinates of Q
     inside = jnp.trace(h) - jnp.sum(s * (h @ s), axis=0)
     outside = jnp.sum(w * r, axis=0) - 2 * jnp.sum(x * r, axis=0) + jnp.sum(x * (h @ x), axis=0)
-    return _mean(inside + outside * (n - k + 1) / (jnp.sum(omega**2, axis=0) - jnp.sum(x**2, axis=0)))
+    rest = jnp.sum(omega**2, axis=0) - jnp.sum(x**2, axis=0)
+    return _mean(size * (inside + outside * (n - k + 1) / rest))
 
 
 def xdiagonal(product: Product, like: Params, *, key: Key, products: int = 100) -> Probed:
@@ -115,17 +116,20 @@ def xdiagonal(product: Product, like: Params, *, key: Key, products: int = 100) 
 
     diagᵢ = diag(QᵢQᵢᵀA) + ω ⊙ (I − QᵢQᵢᵀ) A ω / ω², with the same probes as in `xtrace`, and the same errors.
     """
-    omega, q, r, s, _, _, z = _exchangeable(product, like, jax.random.rademacher, key, products)
+    omega, q, r, s, _, _, z, size = _exchangeable(product, like, jax.random.rademacher, key, products)
     left = q @ s  # what Qᵢ lacks of Q
     each = jnp.sum(q * z, axis=1)[:, None] - left * (z @ s) + left * jnp.sum(s * r, axis=0) / omega
-    found = _mean(each.T)
+    found = _mean(size * each.T)
     return Probed(*map(on_vectors(product, like).tree, found))
 
 
 def _exchangeable(
     product: Product, like: Params, draw: Callable[..., Array], key: Key, products: int
 ) -> tuple[Array, ...]:
-    """Ω; of AΩ = QR the factors; unit columns S at right angles to all columns of R but one; QᵀΩ, QᵀAQ and AQ."""
+    """Ω; of AΩ = QR the factors; unit columns S at right angles to all columns of R but one; QᵀΩ, QᵀAQ and AQ.
+
+    All that for A divided by about the largest entry of AΩ, which is returned last.
+    """
     on = on_vectors(product, like)
     n, k = on.start.size, products // 2
     if not 4 <= products <= n:
@@ -134,14 +138,16 @@ def _exchangeable(
     signs, noise = jax.random.split(key)
     omega = draw(signs, (n, k), on.start.dtype)
     image = every(omega)
+    size = magnitude(image)
+    image = image / size
     # Of rank below k, R could not be inverted; so little of anything else makes it possible and is not seen.
     tiny = jnp.finfo(image.dtype).eps * jnp.linalg.norm(image) / n**0.5
     tiny = (tiny + (tiny == 0)) * jax.random.normal(noise, image.shape, image.dtype) / k**0.5
     q, r = jnp.linalg.qr(image + tiny)
     s = jax.scipy.linalg.solve_triangular(r, jnp.eye(k, dtype=r.dtype), trans="T")
     s = s / jnp.linalg.norm(s, axis=0)
-    z = every(q)
-    return omega, q, q.T @ image, s, q.T @ omega, q.T @ z, z
+    z = every(q) / size
+    return omega, q, q.T @ image, s, q.T @ omega, q.T @ z, z, size
 
 
 def _probe(key: Key, like: Array, gaussian: bool) -> Array:
@@ -151,7 +157,8 @@ def _probe(key: Key, like: Array, gaussian: bool) -> Array:
 
 def _mean(samples: Array) -> Probed:
     """Over the first axis."""
-    return Probed(samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5)
+    size = magnitude(samples, axis=0)
+    return Probed(samples.mean(axis=0), size * (samples / size).std(axis=0, ddof=1) / len(samples) ** 0.5)
 
 
 def _at_least(name: str, number: int, least: int) -> None:
