@@ -54,6 +54,18 @@ def test_a_direction_may_be_traced():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), traced, alone)
 
 
+def test_filters_of_a_flax_state_are_those_of_its_dict():
+    """Every nnx.Param is a box around its array, whose path ends in `.value`; linen has boxes too."""
+    nnx = pytest.importorskip("flax.nnx")
+    state = nnx.state(nnx.Sequential(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.Conv(4, 5, (2, 2), rngs=nnx.Rngs(1))))
+    known = landscape.direction(nnx.to_pure_dict(state), jax.random.key(0))
+    found = landscape.direction(state, jax.random.key(0))
+    assert jax.tree.structure(found) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(found), known)
+    kernel, drawn = state["layers"][0]["kernel"][...], found["layers"][0]["kernel"][...]
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=0), np.linalg.norm(kernel, axis=0), rtol=1e-5)
+
+
 @pytest.mark.parametrize("count", [9, 40], ids=["Gram", "SVD"])
 def test_principal_directions_are_those_of_an_svd(count, x64):
     steps, rows = path(count)

@@ -219,7 +219,8 @@ def _traced(params: Params) -> bool:
 
 def _inputs(path: tuple, x: Array) -> tuple[int, ...]:
     """The axes along which a filter of a leaf extends."""
-    name = jax.tree_util.keystr(path[-1:], simple=True)
+    box = jax.tree_util.GetAttrKey("value")  # flax keeps arrays in boxes that call them so
+    name = jax.tree_util.keystr(tuple(key for key in path if key != box)[-1:], simple=True)
     if x.ndim < 2 or name in WHOLE:
         return tuple(range(x.ndim))
     return tuple(range(x.ndim - 1)) if name == "kernel" else tuple(range(1, x.ndim))
