@@ -11,16 +11,7 @@ import typer.core
 
 from sandbox import __version__
 from sandbox.binding import bind, in_pieces, pick, problem_alone, trainer
-from sandbox.drawing import (
-    caption,
-    draw_run,
-    draw_sweep,
-    draw_tuned,
-    print_,
-    show,
-    show_sweep,
-    show_tuned,
-)
+from sandbox.drawing import caption, draw_run, draw_sweep, draw_tuned, print_, show, show_sweep, show_tuned
 
 
 class Commands(typer.core.TyperGroup):
@@ -73,8 +64,13 @@ def main() -> None:
     """Run the command line; every error of the user's is one line and exit code 2."""
     try:
         app()
-    except (ValueError, RuntimeError, OverflowError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+    except Exception as error:
+        from sandbox import lookup
+
+        line = lookup.told(error)
+        if line is None:
+            raise
+        typer.echo(f"error: {line}", err=True)
         sys.exit(2)
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from pathlib import Path
@@ -17,6 +18,7 @@ from sandbox.problems.problem import Problem
 from sandbox.sweeps.halving import Budget
 from sandbox.sweeps.space import Axis, linear, log, static
 
+_OWN = "_sandbox_"  # begins the names of the modules that files of the user become
 _A = {"problem": "a Problem", "optimizer": "an optimizer, with init and update,"}
 
 
@@ -61,7 +63,7 @@ def _making(kind: str, name: str, make: Any) -> Callable[..., Any]:
 
 def from_file(kind: str, file: Path, attribute: str) -> Any:
     """What a Python file calls `attribute`."""
-    spec = importlib.util.spec_from_file_location(f"_sandbox_{file.stem}", file) if file.is_file() else None
+    spec = importlib.util.spec_from_file_location(_OWN + file.stem, file) if file.is_file() else None
     if spec is None or spec.loader is None:
         raise ValueError(f"{file}: no such Python file; a {kind} of your own is written file.py:name")
     module = importlib.util.module_from_spec(spec)
@@ -74,6 +76,25 @@ def from_file(kind: str, file: Path, attribute: str) -> Any:
         own = [n for n in vars(module) if not n.startswith("_")]
         raise ValueError(f"{file} defines no '{attribute}'{nearest(attribute, own)}")
     return getattr(module, attribute)
+
+
+def told(error: Exception) -> str | None:
+    """What is wrong with what the user gave, in one line, and where in a file of theirs; None of another error."""
+    place, plain = _place(error), isinstance(error, ValueError | RuntimeError | OverflowError)
+    if not (place or plain):
+        return None
+    name, text = type(error).__name__, str(error)
+    return (" ".join(text.split()) or name if plain else f"{name}: {text.partition(chr(10))[0]}") + place
+
+
+def _place(error: BaseException | None) -> str:
+    """' (mine.py, line 7)', the innermost line of a file of the user's that an error or its cause came from, if any."""
+    while error:
+        for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+            if str(frame.f_globals.get("__name__")).startswith(_OWN):
+                return f" ({Path(frame.f_code.co_filename).name}, line {line})"
+        error = error.__cause__
+    return ""
 
 
 def accepts(kind: str, name: str, factory: Callable[..., Any], given: Iterable[str]) -> None:

@@ -49,6 +49,25 @@ flat = hill()
 problem = Problem("well", lambda key: jnp.array([2.0, 1.0]), lambda x: x[0] ** 2 + 2 * x[1] ** 2)
 plain = optimizers.gradient_descent(0.5)
 """
+WRONG = """import jax.numpy as jnp
+from sandbox.problems import Problem
+
+start = lambda key: jnp.ones(2)
+misspelt = Problem("misspelt", start, lambda x: jnp.summ(x**2))
+text = Problem("text", start, lambda x: jnp.sum(x) + "1")
+shapes = Problem("shapes", start, lambda x: jnp.sum(
+    x + jnp.ones(3)))
+problem = Problem("problem", start, lambda x: jnp.sum(x) if x[0] > 0 else jnp.sum(x**2))
+
+def made():
+    return Problem("made", start, lambda x: missing)
+
+def never(slope=1.0):
+    return Problem("never", start, slope + ())
+
+def refused():
+    raise RuntimeError
+"""
 
 
 @pytest.fixture
@@ -57,6 +76,7 @@ def sandbox(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "start", jax.enable_x64)  # the backend runs already, and keeps its own cache
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(USER)
+    (tmp_path / "wrong.py").write_text(WRONG)
     (tmp_path / "broken.py").write_text("import no_such_library\n")
     (tmp_path / "empty.py").write_text("x = 1\n")
     (tmp_path / "garbled.py").write_text("def f(:\n")
@@ -126,7 +146,7 @@ BAD = {  # what is typed, and words that the one line must have
     "batch without data": ((*RUN, "--batch-size", 4), "bowl no data batch"),
     "memory": ((*SWEEP, RATE, "--memory", "lots"), "lots 2GB"),
     "no such file": (("run", "absent.py:hill", "adam", "--set", RATE), "absent.py file.py:name"),
-    "a file that raises": (("run", "broken.py:hill", "adam", "--set", RATE), "broken.py no_such_library"),
+    "a file that raises": (("run", "broken.py:hill", "adam", "--set", RATE), "broken.py line 1 no_such_library"),
     "a file that is not Python": (("run", "garbled.py:f", "adam", "--set", RATE), "garbled.py SyntaxError"),
     "no such name": (("run", "mine.py:hil", "adam", "--set", RATE), "mine.py 'hil' hill?"),
     "no name": (("run", "mine.py:", "adam", "--set", RATE), "mine.py '' defines"),
@@ -142,6 +162,13 @@ BAD = {  # what is typed, and words that the one line must have
     "a figure below a file": ((*RUN, "--figure", "afile/x.png"), "afile/x.png written"),
     "a figure of no kind": ((*RUN, "--figure", "x.docx"), "x.docx written .png"),
     "a figure below a file, of a sweep": ((*SWEEP, RATE, "--figure", "afile/x.png"), "afile/x.png written"),
+    "a loss that raises": (("landscape", "wrong.py:misspelt"), "AttributeError 'summ' wrong.py line 5"),
+    "a loss that raises, run": (("run", "wrong.py:text", "adam", "--set", RATE), "TypeError wrong.py line 6"),
+    "a loss that raises, swept": (("sweep", "wrong.py:made", "adam", "--axis", RATE), "NameError missing line 12"),
+    "a loss that raises within JAX": (("landscape", "wrong.py:shapes"), "(2,) (3,) wrong.py line 8"),
+    "a loss that branches": (("landscape", "wrong.py"), "TracerBoolConversionError wrong.py line 9"),
+    "a problem that raises": (("landscape", "wrong.py:never"), "wrong.py:never nothing line 15"),
+    "a problem that raises without a word": (("landscape", "wrong.py:refused"), "RuntimeError wrong.py line 18"),
     "a rate for tune": (("tune", "bowl", "adam", "--set", RATE), "learning_rate --set once"),
     "tune without that rate": (("tune", "mine.py:hill", "mine.py:plain"), "mine.py:plain 'learning_rate'"),
     "a rate below zero": (("tune", "bowl", "adam", "--rates", "-0.1,0.1"), "learning_rate=-0.1 positive"),
@@ -194,6 +221,16 @@ def test_bad_input_is_one_line_and_leaves_no_trace(sandbox, tmp_path, arguments,
     assert err[0].startswith("error: ")
     assert [word for word in words.split() if word not in err[0]] == []
     assert everything(tmp_path) == before
+
+
+def test_an_error_of_our_own_is_not_hidden(monkeypatch):
+    def broken():
+        raise TypeError("ours")
+
+    monkeypatch.setattr(problems, "names", broken)
+    monkeypatch.setattr(sys, "argv", ["sandbox", "list"])
+    with pytest.raises(TypeError, match="ours"):
+        cli.main()
 
 
 def test_a_store_of_another_program_stays_as_it_was(sandbox, tmp_path):
