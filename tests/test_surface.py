@@ -1,5 +1,8 @@
 """Sections: any number of directions, models and data sets; in batches, in streams, on all devices, in a sweep."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -68,6 +71,28 @@ def test_a_plane_is_a_lane_of_a_sweep(x64):
     found = sweep(look, scale=[0.5, 1.0, 2.0]).value.values
     for row, scale in zip(found, (0.5, 1.0, 2.0), strict=True):
         np.testing.assert_allclose(row, landscape.plane(RIDGE, {"w": scale * W["w"]}, U, V, A, B), rtol=1e-12)
+
+
+@pytest.mark.parametrize("lift", [lambda f: f, jax.jit], ids=["alone", "jitted inside"])
+@pytest.mark.parametrize("kept", [None, set()], ids=["told apart", "changeable"])
+def test_a_function_may_refer_to_what_is_traced(lift, kept, x64):
+    """A tracer may be in its closure, in a partial or in a metric, and not among what is given."""
+    centre, u, rates = jnp.ones(2), jnp.array([1.0, 0.0]), jnp.arange(3.0)
+
+    def scaled(rate):
+        return landscape.line(lift(lambda x: (rate * jnp.sum(x**2), kept)[0]), centre, u, A)
+
+    values = np.array([(1 + a) ** 2 + 1 for a in A])
+    np.testing.assert_allclose(jax.vmap(scaled)(rates), np.outer(rates, values), rtol=1e-12)
+    np.testing.assert_allclose(jax.jacobian(scaled)(2.0), values, rtol=1e-12)
+    power = lambda rate, x: rate * jnp.sum(x**2)
+    held = jax.vmap(lambda rate: landscape.line(partial(power, rate), centre, u, A))(rates)
+    np.testing.assert_allclose(held, np.outer(rates, values), rtol=1e-12)
+    metric = lambda rate: landscape.line(RIDGE, W, U, A, metrics={"m": lambda p, data: rate * jnp.sum(p["w"])})["m"]
+    own = [np.sum(W["w"] + a * U["w"]) for a in A]
+    np.testing.assert_allclose(jax.vmap(metric)(rates), np.outer(rates, own), rtol=1e-12)
+    shares = jax.vmap(lambda rate: landscape.blame(lambda x: rate * jnp.sum(x**2), 0 * centre, centre))(rates)
+    np.testing.assert_allclose(shares, np.outer(rates, [1, 1]), rtol=1e-12)
 
 
 def test_points_are_spread_over_all_devices():

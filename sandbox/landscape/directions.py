@@ -72,7 +72,7 @@ def direction(params: Params, key: Key, *, normalization: str = "filter") -> Par
     keys = jax.random.split(key, len(leaves))
     drawn = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
     length = tree.norm(params)
-    if normalization != "none" and not isinstance(length, jax.core.Tracer) and length == 0:
+    if normalization != "none" and not traced(length) and length == 0:
         raise ValueError("all parameters are zero and give a direction no length; take normalization='none'")
     return normalized(jax.tree.unflatten(structure, drawn), params, normalization)
 
@@ -119,7 +119,7 @@ def towards(start: Params, end: Params) -> Params:
     if jax.tree.map(np.shape, start) != jax.tree.map(np.shape, end):
         raise ValueError("the end is not shaped like the start: a straight path joins parameters of one network")
     difference = tree.sub(end, start)
-    if not _traced(difference) and not any(np.any(np.asarray(x)) for x in jax.tree.leaves(difference)):
+    if not traced(difference) and not any(np.any(np.asarray(x)) for x in jax.tree.leaves(difference)):
         raise ValueError("the end is the start: there is no direction from one to the other")
     return difference
 
@@ -213,7 +213,8 @@ def _known(normalization: str) -> None:
         raise ValueError(f"normalization={normalization!r}: expected {', '.join(most)} or {last}")
 
 
-def _traced(params: Params) -> bool:
+def traced(params: Params) -> bool:
+    """Whether an array of them stands for others, in a function that is being traced."""
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(params))
 
 

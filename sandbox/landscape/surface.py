@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PyTree
 from sandbox import tree
 from sandbox.engine.lanes import Plan, choose, together
 from sandbox.engine.program import Traced
-from sandbox.landscape.directions import flat, floats
+from sandbox.landscape.directions import flat, floats, traced
 from sandbox.problems.problem import Problem
 from sandbox.sweeps.remember import Changeable, meaning
 from sandbox.types import Batch, Key, Params, Scalar
@@ -95,18 +95,13 @@ def section(
     shape = (*count, *(grid.size for grid in grids))
     asked = _asked(problem, metrics, data is not None, examples, own, shape)
 
-    if _tracing(given):
+    try:
+        found = _alone(asked, given, batch_size)
+    except Larger:
         at = partial(asked.at, given)
         most = batch_size or together(Traced(at, {"number": NUMBER}).cost.working_set)
         groups = -(-prod(shape) // most)
         found = _mapped(at, _numbers(prod(shape), groups, -(-prod(shape) // groups)))
-    else:
-        leaves, structure = jax.tree.flatten(given)
-        avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
-        plan, every = _placed(asked, structure, avals, batch_size)
-        chunks = _numbers(prod(shape), -(-prod(shape) // plan.chunk), plan.chunk)
-        parts = [every(given, chunk.reshape(plan.groups, plan.width)) for chunk in chunks]
-        found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     return jax.tree.map(lambda x: jnp.asarray(x[: prod(shape)].reshape(shape)), found)
 
 
@@ -214,14 +209,36 @@ NUMBER = jax.ShapeDtypeStruct((), np.int32)
 BRIEF = 1e-3  # seconds: about what it takes to send the parameters to a second device
 
 
+class Larger(Exception):
+    """What is asked is part of a larger program, in which an array stands for others."""
+
+
+def _alone(asked: Asked, given: tuple, batch_size: int | None) -> Any:
+    """The numbers at all points, in chunks of a program of their own; raises Larger where they are part of another."""
+    leaves, structure = jax.tree.flatten(given)
+    if traced((jnp.zeros(()), leaves)):  # an array made here is traced under jit
+        raise Larger
+    avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
+    plan, every = _placed(asked, structure, avals, batch_size)
+    chunks = _numbers(prod(asked.shape), -(-prod(asked.shape) // plan.chunk), plan.chunk)
+    parts = [every(given, chunk.reshape(plan.groups, plan.width)) for chunk in chunks]
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
 @lru_cache(maxsize=64)
 def _placed(asked: Asked, structure: Any, avals: tuple, batch_size: int | None) -> tuple[Plan, Callable[..., Any]]:
-    """A plan for the points, and the program for a chunk of them: (groups, width) numbers → what is there."""
+    """A plan for the points, and the program for a chunk of them: (groups, width) numbers → what is there.
+
+    Raises Larger where the function refers to something traced, which is then a constant beside those given.
+    """
     plans = []
 
     def look(given: tuple) -> None:
         lanes = {"number": np.arange(prod(asked.shape))}
         program = Traced(partial(asked.at, given), {"number": NUMBER})
+        own = {id(x) for x in jax.tree.leaves(given)}
+        if traced([x for x in program.consts if id(x) not in own]):
+            raise Larger
         alone = 1 if program.cost.seconds * prod(asked.shape) < BRIEF else None
         plans.append(choose([program], lanes, width=batch_size, devices=alone))
 
@@ -249,11 +266,6 @@ def _mapped(at: Callable[[Array], Any], numbers: Any) -> Any:
     return jax.tree.map(jnp.ravel, jax.lax.map(jax.vmap(at), numbers))
 
 
-def _tracing(given: Any) -> bool:
-    """Whether this is part of a larger program: then an array made here, or one that was given, stands for others."""
-    return any(isinstance(x, jax.core.Tracer) for x in (jnp.zeros(()), *jax.tree.leaves(given)))
-
-
 def check(centre: Params, *along: Params) -> None:
     """ValueError for directions that are unlike the centre, or that do not span as many dimensions as there are."""
     shape = lambda x: jax.tree.map(np.shape, x)
@@ -262,7 +274,7 @@ def check(centre: Params, *along: Params) -> None:
     for name, d in zip(names, along, strict=True):
         if not like(d):
             raise ValueError(f"direction {name} is not shaped like the centre: {shape(d)}, expected {shape(centre)}")
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(along)):
+    if traced(along):
         return
     eps = max(float(jnp.finfo(np.asarray(x).dtype).eps) for x in jax.tree.leaves(along))
     spanned: list[np.ndarray] = []
