@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles.claims import fails, sound
+from oracles.errors import refused
 
 from experiments import connectivity
 from sandbox import landscape, models, optimizers
@@ -151,13 +152,10 @@ def test_of_two_layers_no_single_one_can_do_better():
         (lambda: landscape.match({"w": 1}, {"w": 1}), "layers of a perceptron"),
         (lambda: landscape.barrier([0.0, 0.5], [1.0, 2.0]), "from 0 to 1"),
         (lambda: landscape.barrier([0.0, 1.0], [1.0, 2.0, 3.0]), "from 0 to 1"),
-        (lambda: landscape.curve(Problem("p", None, jnp.sum), jnp.ones(2), jnp.ones(3)), "not shaped like"),
     ],
 )
 def test_bad_input_is_one_line(call, words):
-    with pytest.raises(ValueError, match=words) as caught:
-        call()
-    assert "\n" not in str(caught.value)
+    refused(call, words)
 
 
 @pytest.mark.slow

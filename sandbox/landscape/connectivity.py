@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from sandbox.landscape.directions import floats
+from sandbox.landscape.directions import ends
 from sandbox.problems.problem import Problem
 from sandbox.types import Batch, Key, Params, Scalar
 
@@ -31,9 +31,7 @@ def curve(problem: Problem, start: Params, end: Params, nodes: int = 16) -> Prob
     nodes; `run` gives one in every step. It begins half-way, where the curve is straight.
     Raises ValueError for an end unlike the start.
     """
-    start, end = floats(start), floats(end)
-    if jax.tree.map(np.shape, start) != jax.tree.map(np.shape, end):
-        raise ValueError("the end is not shaped like the start: a curve joins parameters of one network")
+    start, end = ends(start, end)
     place, share = np.polynomial.legendre.leggauss(nodes)
 
     def loss(bend: Params, batch: Batch, key: Key | None) -> Scalar:

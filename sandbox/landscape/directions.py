@@ -115,9 +115,7 @@ def towards(start: Params, end: Params) -> Params:
 
     Raises ValueError for points that are not shaped alike, or the same.
     """
-    start, end = floats(start), floats(end)
-    if jax.tree.map(np.shape, start) != jax.tree.map(np.shape, end):
-        raise ValueError("the end is not shaped like the start: a straight path joins parameters of one network")
+    start, end = ends(start, end)
     difference = tree.sub(end, start)
     if not traced(difference) and not any(np.any(np.asarray(x)) for x in jax.tree.leaves(difference)):
         raise ValueError("the end is the start: there is no direction from one to the other")
@@ -188,6 +186,19 @@ def floats(params: Params) -> Params:
     return jax.tree.map(lambda x: leaf(jnp.asarray(x)), params)
 
 
+def traced(params: Params) -> bool:
+    """Whether an array of them stands for others, in a function that is being traced."""
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(params))
+
+
+def ends(start: Params, end: Params) -> tuple[Params, Params]:
+    """Both as arrays that can be moved. Raises ValueError for an end unlike the start."""
+    start, end = floats(start), floats(end)
+    if jax.tree.map(np.shape, start) != jax.tree.map(np.shape, end):
+        raise ValueError("the end is not shaped like the start: a path joins parameters of one network")
+    return start, end
+
+
 def flat(x: Params, lead: tuple[int, ...] = ()) -> Float[np.ndarray, "*lead n"]:
     """All leaves as one vector of real numbers in double precision, behind the leading axes that they share."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
@@ -211,11 +222,6 @@ def _known(normalization: str) -> None:
     if normalization not in NORMALIZATIONS:
         *most, last = map(repr, NORMALIZATIONS)
         raise ValueError(f"normalization={normalization!r}: expected {', '.join(most)} or {last}")
-
-
-def traced(params: Params) -> bool:
-    """Whether an array of them stands for others, in a function that is being traced."""
-    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(params))
 
 
 def _inputs(path: tuple, x: Array) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, PyTree
 from sandbox import tree
 from sandbox.engine.lanes import Plan, choose, together
 from sandbox.engine.program import Traced
-from sandbox.landscape.directions import flat, floats, traced
+from sandbox.landscape.directions import ends, flat, floats, traced
 from sandbox.problems.problem import Problem
 from sandbox.sweeps.remember import Changeable, meaning
 from sandbox.types import Batch, Key, Params, Scalar
@@ -113,9 +113,7 @@ def blame(
     All entries add up to the change. The integral is Gauss's rule of that many nodes: to rounding where f is smooth,
     roughly where it has kinks, as with rectifiers. Raises ValueError for an end unlike the start.
     """
-    start, end = floats(start), floats(end)
-    if jax.tree.map(np.shape, start) != jax.tree.map(np.shape, end):
-        raise ValueError("the end is not shaped like the start: a straight path joins parameters of one network")
+    start, end = ends(start, end)
     t, share = np.polynomial.legendre.leggauss(nodes)
     value = (lambda x: problem.objective(x, key=key)) if isinstance(problem, Problem) else problem
     gradient = jax.grad(lambda x: _scalar(value(x)))
