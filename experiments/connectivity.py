@@ -165,18 +165,12 @@ def claimed(barriers, starts, ends, matched) -> list[Claim]:
 
 def plane(problem, start, bend, end, fast: bool):
     """The plane through both networks and the bend between them, and the ways that lie in it."""
-    length, unit = distance(start, end), lambda d, size: jax.tree.map(lambda x: x / size, d)
-    u = unit(jax.tree.map(np.subtract, end, start), length)
-    v = jax.tree.map(np.subtract, bend, landscape.middle(start, end))
-    along = sum(jax.tree.leaves(jax.tree.map(np.vdot, u, v)))
-    v = jax.tree.map(lambda x, y: x - along * y, v, u)
-    height = distance(v)
-    v = unit(v, height)
-    place = lambda a, b: jax.tree.map(lambda x, y, z: x + a * y + b * z, start, u, v)
+    centre, u, v, (_, (length, _), (_, height)) = landscape.through(start, end, bend)
+    place = lambda a, b: jax.tree.map(lambda x, y, z: x + a * y + b * z, centre, u, v)
     axes = dict(a=linear(-0.25 * length, 1.25 * length, 41), b=linear(-0.6 * height, 1.1 * height, 41))
     ds = kept(__file__, "plane", fast, lambda a, b: problem.objective(place(a, b)), **axes)
     t = np.linspace(0, 1, 101)
-    path = landscape.project(stacked([landscape.bezier(start, bend, end, s) for s in t]), start, u, v)
+    path = landscape.project(stacked([landscape.bezier(start, bend, end, s) for s in t]), centre, u, v)
 
     def draw(ax):
         contours(ax, ds.a.values, ds.b.values, ds.value.values, label="loss above its lowest value here")
@@ -188,10 +182,9 @@ def plane(problem, start, bend, end, fast: bool):
     return draw
 
 
-def distance(a, b=None) -> float:
-    """‖a − b‖, of b = 0 where none is given."""
-    apart = a if b is None else jax.tree.map(np.subtract, a, b)
-    return np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(apart)))
+def distance(a, b) -> float:
+    """‖a − b‖."""
+    return np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(jax.tree.map(np.subtract, a, b))))
 
 
 def ways(t: np.ndarray, values: dict[str, np.ndarray]):

@@ -49,20 +49,18 @@ def main(fast: bool) -> Findings:
     return findings(parts, caption, panel=(4.8, 4.2))
 
 
-def principal(path: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shares of variance, unit directions and coordinates of a path (points, n), by its points' inner products."""
-    centred = path - path.mean(0)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    coordinates = vectors * np.sqrt(values)
-    return values / (centred**2).sum(), (vectors / np.sqrt(values)).T @ centred, coordinates
+def components(path: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of variance, unit directions and coordinates of a path (points, n)."""
+    found = landscape.principal(path, COMPONENTS)
+    axes = np.stack(found.directions)
+    return found.shares, axes, (path - np.asarray(found.centre)) @ axes.T
 
 
 def random_walks(count: int) -> Part:
     """Sums of normal steps; their shares and coordinates beside the law."""
     rng = np.random.default_rng(0)
     walks = (np.cumsum(rng.standard_normal((POINTS, DIMENSIONS)), axis=0) for _ in range(count))
-    shares, _, coordinates = map(np.array, zip(*(principal(walk, COMPONENTS) for walk in walks), strict=True))
+    shares, _, coordinates = map(np.array, zip(*map(components, walks), strict=True))
     units = coordinates / np.linalg.norm(coordinates, axis=1, keepdims=True)
     alike = np.abs((units * arcs(POINTS, COMPONENTS)).sum(1)).min()
     long = landscape.random_walk(100_000, 3)
@@ -112,7 +110,7 @@ def trained(fast: bool) -> tuple[Part, Part]:
 
     ds = kept(__file__, "training", fast, train, seed=range(SEEDS))
     paths = ds.weights.values
-    shares, axes, coordinates = map(np.array, zip(*(principal(path, COMPONENTS) for path in paths), strict=True))
+    shares, axes, coordinates = map(np.array, zip(*map(components, paths), strict=True))
     law = landscape.random_walk(POINTS, 2).sum()
     inside = shares[:, :2].sum(1)
     outside = np.array([landscape.project(p, p.mean(0), *a[:2]).fraction for p, a in zip(paths, axes, strict=True)])

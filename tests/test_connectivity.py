@@ -16,7 +16,7 @@ from sandbox.problems import Problem
 
 SAME, ORDER, COPY = "its loss less", "units matched", "after matching / before"
 NEARER, LOWER, BENT = "distance, most", "matched / unmatched barrier", "bent / straight"
-MATCH, PERMUTE = landscape.match, landscape.permute
+MATCH, PERMUTE, THROUGH = landscape.match, landscape.permute, landscape.through
 BROKEN = {  # what is broken, by what, and parts of the names of the claims that fail
     "no matching": (
         "sandbox.landscape.match", lambda a, b: [np.arange(len(b[0]["w"]))[::-1]], {ORDER, COPY, NEARER, LOWER},
@@ -156,6 +156,20 @@ def test_of_two_layers_no_single_one_can_do_better():
 )
 def test_bad_input_is_one_line(call, words):
     refused(call, words)
+
+
+def test_the_plane_is_that_through_both_networks_and_their_bend(monkeypatch, x64):
+    """At the places that `through` gives the three, the map has their values."""
+    points, looks = networks((3, 4, 2), 3), []
+    f = Problem("sines", None, lambda p: jnp.sum(jnp.sin(models.mlp.apply(p, jnp.arange(3.0), "tanh"))))
+    monkeypatch.setattr(connectivity, "kept", lambda file, name, fast, look, **axes: looks.append((look, axes)))
+    monkeypatch.setattr(landscape, "through", lambda *given: looks.append(THROUGH(*given)) or looks[-1])
+    start, bend, end = points
+    connectivity.plane(f, start, bend, end, True)
+    triangle, (look, axes) = looks
+    for point, place in zip((start, end, bend), triangle.places, strict=True):
+        np.testing.assert_allclose(look(*place), f.objective(point), rtol=1e-12)
+        assert all(min(axis) < at < max(axis) for axis, at in zip(axes.values(), place, strict=True))
 
 
 @pytest.mark.slow

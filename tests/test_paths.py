@@ -10,7 +10,7 @@ from sandbox import landscape
 
 SHARES, ARCS, LONG = "shares of variance", "its arc", ("share 1", "share 2", "share 3")
 TRAINED, OUTSIDE, PYTHAGORAS = "least share of its plane", "most that is outside", "(part outside)²"
-LAW, PRINCIPAL, CUMSUM, PROJECT = landscape.random_walk, walks.principal, np.cumsum, landscape.project
+LAW, PRINCIPAL, CUMSUM, PROJECT = landscape.random_walk, landscape.principal, np.cumsum, landscape.project
 ARCS_OF = walks.arcs
 BROKEN = {  # the part, what is broken in it, by what, and parts of the names of the claims that fail
     "steps that are not summed": ("random_walks", "numpy.cumsum", lambda steps, axis: steps, {SHARES, ARCS}),
@@ -21,7 +21,7 @@ BROKEN = {  # the part, what is broken in it, by what, and parts of the names of
         "random_walks", "experiments.walks.arcs", lambda n, k: np.roll(ARCS_OF(n, k), 1, axis=1), {ARCS},
     ),
     "the plane of two other components": (
-        "trained", "experiments.walks.principal", lambda path, count: others(path, count), {TRAINED, OUTSIDE},
+        "trained", "sandbox.landscape.principal", lambda path, k: others(path, k), {TRAINED, OUTSIDE},
     ),
     "a plane through the origin": (
         "trained", "sandbox.landscape.project", lambda path, centre, u, v: PROJECT(path, 0 * centre, u, v),
@@ -30,9 +30,9 @@ BROKEN = {  # the part, what is broken in it, by what, and parts of the names of
 }  # fmt: skip
 
 
-def others(path, count):
-    shares, axes, coordinates = PRINCIPAL(path, count + 2)
-    return shares[2:], axes[2:], coordinates[:, 2:]
+def others(path, k):
+    found = PRINCIPAL(path, k + 2)
+    return found._replace(directions=found.directions[2:], shares=found.shares[2:])
 
 
 @pytest.mark.parametrize("points", [2, 5, 100])
@@ -53,21 +53,21 @@ def test_the_law_of_a_long_walk():
     assert landscape.random_walk(50, 49).sum() == pytest.approx(1, abs=1e-12)
 
 
-def test_components_are_those_of_the_singular_values():
+def test_components_are_those_of_the_singular_values(x64):
     path = CUMSUM(np.random.default_rng(0).normal(size=(20, 7)), axis=0)
-    shares, axes, coordinates = walks.principal(path, 3)
+    shares, axes, coordinates = walks.components(path)
     u, s, vt = np.linalg.svd(path - path.mean(0), full_matrices=False)
-    np.testing.assert_allclose(shares, s[:3] ** 2 / (s**2).sum(), rtol=1e-10)
-    np.testing.assert_allclose(np.abs((axes * vt[:3]).sum(1)), 1, atol=1e-10)
-    np.testing.assert_allclose(np.abs(coordinates), np.abs(u[:, :3] * s[:3]), atol=1e-9)
+    np.testing.assert_allclose(shares, s[:6] ** 2 / (s**2).sum(), rtol=1e-10)
+    np.testing.assert_allclose(np.abs((axes * vt[:6]).sum(1)), 1, atol=1e-10)
+    np.testing.assert_allclose(np.abs(coordinates), np.abs(u[:, :6] * s[:6]), atol=1e-9)
 
 
-def test_what_a_plane_leaves_of_a_walk_is_what_the_shares_leave():
+def test_what_a_plane_leaves_of_a_walk_is_what_the_shares_leave(x64):
     path = CUMSUM(np.random.default_rng(1).normal(size=(30, 50)), axis=0)
-    shares, axes, coordinates = walks.principal(path, 2)
-    found = landscape.project(path, path.mean(0), *axes)
-    np.testing.assert_allclose(np.stack([found.a, found.b], axis=1), coordinates, atol=1e-9)
-    assert found.fraction**2 == pytest.approx(1 - shares.sum(), abs=1e-12)
+    shares, axes, coordinates = walks.components(path)
+    found = landscape.project(path, path.mean(0), *axes[:2])
+    np.testing.assert_allclose(np.stack([found.a, found.b], axis=1), coordinates[:, :2], atol=1e-9)
+    assert found.fraction**2 == pytest.approx(1 - shares[:2].sum(), abs=1e-12)
 
 
 @pytest.mark.parametrize("components", [0, 5])
