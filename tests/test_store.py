@@ -358,3 +358,15 @@ def test_a_store_made_by_another_who_still_writes_is_left_to_him(tmp_path, monke
         with pytest.raises(ValueError, match="another process is writing this store; wait for it"):
             sweep(train, **AXES, store=tmp_path / "s")
     assert sweep(train, **AXES, store=tmp_path / "s").attrs["lanes_computed"] == 12
+
+
+def test_numbers_from_a_file_make_the_same_program(x64):
+    """A dtype that was read spells itself '<f8', and a matrix product remembers the spelling."""
+    from sandbox.engine.program import Traced
+
+    read = np.dtype(float).newbyteorder("<")
+    product = lambda dtype: lambda x: jax.lax.dot(x, x, preferred_element_type=dtype)
+    of = lambda dtype: Traced(product(dtype), {"x": jax.ShapeDtypeStruct((3, 3), float)}).fingerprint
+    assert repr(read) != repr(np.dtype(float))
+    assert of(read) == of(np.dtype(float))
+    assert of(read) != of(np.dtype(np.float32))

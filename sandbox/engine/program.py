@@ -161,6 +161,8 @@ def _plain(value: Any) -> bytes:
         return b"{" + b",".join(_plain(k) + _plain(value[k]) for k in sorted(value, key=str)) + b"}"
     if callable(value) and not isinstance(value, type):
         return getattr(value, "__qualname__", type(value).__qualname__).encode()
+    if isinstance(value, np.dtype):
+        return repr(np.dtype(value.type)).encode()  # one that was read from a file calls itself '<f8'
     text = repr(value)
     return (type(value).__qualname__ if " at 0x" in text else text).encode()
 
