@@ -1,18 +1,55 @@
-"""Profiles: their claims hold; the profile and the modes beside loops; what a permutation of problems changes."""
+"""Profiles: their claims, whole and broken; the profile and the modes beside loops; permuted problems."""
 
 import numpy as np
 import pytest
+from oracles.claims import fails, sound
 
 from experiments import profiles
 
-pytestmark = pytest.mark.usefixtures("away")
+RISE, RIGHT, LEFT = "least rise", "right end", "left ends"
+STEPS, RATIO, FEW = "other steps than its modes", "descent / of heavy ball", "gradients of L-BFGS"
+PROFILE, MODES, DESCENT = profiles.profile, profiles.modes, profiles.theory.gradient_descent_rate
+BROKEN = {  # the part, what is broken in it, by what, and parts of the names of the claims that fail
+    "factors in the other order": (
+        "profiles", "experiments.profiles.profile", lambda cost, factors: PROFILE(cost, factors)[:, ::-1], {RISE},
+    ),
+    "runs that never end count as solved late": (
+        "profiles", "experiments.profiles.profile",
+        lambda cost, factors: np.where(factors > 1e9, 1.0, PROFILE(cost, factors)), {RIGHT},
+    ),
+    "faster than the best": (
+        "profiles", "experiments.profiles.profile", lambda cost, factors: PROFILE(cost, factors * (1 - 1e-9)), {LEFT},
+    ),
+    "a step more": ("gradients", "experiments.profiles.modes", lambda h, rate, x: MODES(h, rate, x) + 1, {STEPS}),
+    "heavy ball without its momentum": (
+        "gradients", "sandbox.theory.heavy_ball_rate", lambda h, rate, beta: DESCENT(h, rate), {RATIO},
+    ),
+    "a valley that is not convex": ("gradients", "experiments.profiles.CONVEX", ["rosenbrock"], {FEW}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory):
+    """All that is found, and what each part is given."""
+    given = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sandbox.reproduction.results", lambda *_: tmp_path_factory.mktemp("results"))
+        for name in ("profiles", "gradients"):
+            part = getattr(profiles, name)
+            patch.setattr(profiles, name, lambda *a, name=name, part=part: part(*given.setdefault(name, a)))
+        return profiles.main(fast=True), given
 
 
 @pytest.mark.slow
-def test_profiles():
-    found = profiles.main(fast=True)
-    assert len(found.claims) == 6
-    assert [claim.name for claim in found.claims if not claim.holds] == []
+def test_profiles(raced):
+    sound(raced[0], 6, 2, BROKEN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "name", "broken", "expected"), BROKEN.values(), ids=BROKEN)
+def test_broken_profiles(monkeypatch, raced, part, name, broken, expected):
+    monkeypatch.setattr(name, broken)
+    fails(getattr(profiles, part)(*raced[1][part]).claims, expected)
 
 
 def test_a_profile_by_hand():
