@@ -160,8 +160,8 @@ def landscape() -> Iterator[Line]:
 
 
 GALLERY = (
-    "basins", "connectivity", "edge_of_stability", "escapes", "fractal", "ground", "profiles", "races", "spectra",
-    "spurious_minima", "stability", "trainability", "walks",
+    "basins", "connectivity", "curvature_map", "edge_of_stability", "escapes", "fractal", "ground", "profiles", "races",
+    "spectra", "spurious_minima", "stability", "trainability", "walks",
 )  # fmt: skip
 
 

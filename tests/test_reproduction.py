@@ -74,7 +74,7 @@ def test_the_projects_own_experiments_on_request():
     quick = reproduction.files(folder, "benchmark|on_request")
     asked = {path.stem for path in set(reproduction.files(folder)) - set(quick)}
     networks = {"accuracy", "mnist", "connectivity", "edge_of_stability", "ground", "spectra", "spurious_minima"}
-    assert asked == networks | {"fractal", "profiles", "races", "trainability", "walks"}
+    assert asked == networks | {"curvature_map", "fractal", "profiles", "races", "trainability", "walks"}
     assert "jollof" in {path.stem for path in quick}
 
 

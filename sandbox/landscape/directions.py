@@ -13,6 +13,7 @@ Coarser ones give each leaf ("layer") or all of them together ("model") the leng
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sandbox import tree
-from sandbox.types import Key, Params
+from sandbox.types import Key, Params, Scalar
 
 WHOLE = ("b", "bias", "scale")
 
@@ -68,13 +69,19 @@ def direction(params: Params, key: Key, *, normalization: str = "filter") -> Par
     """
     _known(normalization)
     params = floats(params)
+    drawn, length = _drawn(params, key, normalization)
+    if normalization != "none" and not traced(length) and length == 0:
+        raise ValueError("all parameters are zero and give a direction no length; take normalization='none'")
+    return drawn
+
+
+@partial(jax.jit, static_argnames="normalization")
+def _drawn(params: Params, key: Key, normalization: str) -> tuple[Params, Scalar]:
+    """The direction, and the length of the parameters; as one program, for one by one every draw is compiled alone."""
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     drawn = [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-    length = tree.norm(params)
-    if normalization != "none" and not traced(length) and length == 0:
-        raise ValueError("all parameters are zero and give a direction no length; take normalization='none'")
-    return normalized(jax.tree.unflatten(structure, drawn), params, normalization)
+    return normalized(jax.tree.unflatten(structure, drawn), params, normalization), tree.norm(params)
 
 
 def normalized(direction: Params, params: Params, normalization: str = "filter") -> Params:
