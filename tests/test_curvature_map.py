@@ -87,6 +87,7 @@ def curved(H, v):
     return flat @ H @ flat, flat @ flat
 
 
+@pytest.mark.slow
 def test_what_a_gradient_says_is_the_curvature_along_a_symmetry(small, x64):
     """vᵀHv of every rotation of two units, and of every unit's scale, by the dense Hessian."""
     leak, problem, params, H = small
@@ -110,6 +111,7 @@ def test_what_a_gradient_says_is_the_curvature_along_a_symmetry(small, x64):
         assert np.linalg.eigvalsh(H)[0] <= said["turn"] + 1e-12
 
 
+@pytest.mark.slow
 def test_the_ends_are_those_of_all_eigenvalues(small, x64):
     _, problem, params, H = small
     found = jax.jit(lambda params: curvature_map.ends(problem, params))(params)
@@ -118,6 +120,7 @@ def test_the_ends_are_those_of_all_eigenvalues(small, x64):
     np.testing.assert_allclose(found["loss"], problem.objective(params), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_average_over_directions_is_one_over_spheres(small, x64):
     """Uniform on a sphere for each filter: E dᵀHd = Σ ‖w‖² tr H_w / dim w, by loops over the filters."""
     _, problem, params, H = small
