@@ -27,17 +27,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from sandbox import landscape, optimizers, tree
+from sandbox import landscape, losses, optimizers, tree
 from sandbox.data import load_digits
 from sandbox.engine import run
 from sandbox.problems import Problem
+from sandbox.regularizers import l2
 from sandbox.report import Claim
 from sandbox.report.claims import within
 from sandbox.report.maps import contours
 from sandbox.reproduction import Findings, Part, findings, kept
 from sandbox.sweeps import linear
 
-on_request = True  # a minute
+on_request = True  # takes 65 s of CPU time
 EXAMPLES, FEATURES, CLASSES, HIDDEN, L2 = 300, 17, 10, 10, 1e-3
 RATE, MOMENTUM, STEPS, SEED = 0.2, 0.97, 6_000, 0
 SPAN, POINTS, DIRECTIONS = 1.0, 25, 400
@@ -97,13 +98,13 @@ def problem(shapes: dict[str, tuple[int, int]], leak: Any) -> Problem:
 
     def loss(params, _):
         z = scores(params, X, leak)
-        return jnp.mean(jax.nn.logsumexp(z, axis=1) - z[np.arange(EXAMPLES), y]) + L2 / 2 * tree.squared_norm(params)
+        return jnp.mean(jax.vmap(losses.softmax_cross_entropy)(z, y))
 
     def init(key):
         weights = zip(jax.random.split(key, len(shapes)), shapes.items(), strict=True)
         return {name: jax.random.normal(k, shape) / shape[1] ** 0.5 for k, (name, shape) in weights}
 
-    return Problem(name="digits, 4×4 pixels", init=init, loss=loss)
+    return Problem(name="digits, 4×4 pixels", init=init, loss=loss, penalty=l2(L2))
 
 
 def ends(problem: Problem, params: Any) -> dict[str, jax.Array]:
