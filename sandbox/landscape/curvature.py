@@ -148,8 +148,8 @@ def eigenpairs(
     low = smallest + spare * smallest // wanted
     kept = np.r_[:low, size - (wanted + spare - low) : size]
     chosen = np.r_[len(kept) - 1 : len(kept) - 1 - largest : -1, smallest - 1 : -1 : -1]
-    draw = _unit(jax.random.normal(key, (n,), dtype))
-    first = draw if start is None else _unit(draw + _unit(ravel_pytree(_wide(start))[0]))
+    draw = jax.random.normal(key, (n,), dtype)
+    first = _unit(draw if start is None else draw + n**0.5 * _unit(ravel_pytree(_wide(start))[0]))
 
     def cycle(state: tuple) -> tuple:
         number, space, projected, _, _ = state
@@ -171,7 +171,8 @@ def eigenpairs(
     nothing = jnp.zeros((size, size), dtype), jnp.zeros(wanted, dtype), jnp.zeros((), dtype)
     number, space, *_ = jax.lax.while_loop(unfinished, cycle, (jnp.array(0), space, *nothing))
     # Restarts add their roundings up: what is returned is measured once more.
-    values, vectors, residuals = jax.lax.map(lambda v: _measured(on.product, _unit(v)), space[chosen])
+    vectors = space[chosen]
+    values, residuals = jax.lax.map(lambda v: _measured(on.product, v), vectors)
     products = size + (number - 1) * (size - len(kept)) + wanted
     order = jnp.argsort(-values)
     return Eigenpairs(values[order], jax.vmap(on.tree)(vectors[order]), residuals[order], products)
@@ -227,26 +228,31 @@ def _expand(
     """Basis vectors first + 1 … size, and columns first … size − 1 of Q A Qᵀ: what is on and above its diagonal.
 
     Returns also the length of what is left of A q at the end, and how many steps are live. Where nothing is left, the
-    next vector is the draw, its entries moved on by one each time, or 0 where there is none.
+    next vector is what is left of the draw, its entries moved on by one each time, or 0 where there is none.
     """
     size = len(projected)
-
-    def rest(w: Array, basis: Array) -> tuple[Array, Array]:
-        again = lambda _, state: (state[0] - (part := _dots(basis, state[0])) @ basis, state[1] + part)
-        return jax.lax.fori_loop(0, 2, again, (w, jnp.zeros_like(basis[:, 0])))
 
     def step(j: Array, state: tuple) -> tuple:
         basis, projected, norm, _, live = state
         image = product(basis[j])
-        new, part = rest(image, basis)
-        norm = jnp.maximum(norm, _length(image))  # never above ‖A‖, and soon near it
-        length = _length(new)
+        scale = magnitude(image)
+        rows = jnp.stack([image / scale, *([] if draw is None else [jnp.roll(draw, j + 1)])])
+
+        def rest(_: Any, state: tuple) -> tuple:
+            rows, parts = state
+            part = jax.vmap(_dots, (None, 0))(basis, rows)
+            return rows - part @ basis, parts + part
+
+        rows, parts = jax.lax.fori_loop(0, 2, rest, (rows, jnp.zeros((len(rows), size + 1), rows.dtype)))
+        lengths = jnp.sqrt(jax.vmap(_dots)(rows[:, None], rows))
+        length, part = scale * lengths[0, 0], scale * parts[0, :size]
+        norm = jnp.maximum(norm, scale * jnp.hypot(lengths[0, 0], jnp.linalg.norm(parts[0])))  # ‖A q‖ ≤ ‖A‖
         grows = length > 64 * jnp.finfo(basis.dtype).eps * norm
-        other = lambda: jnp.zeros_like(new) if draw is None else _unit(rest(jnp.roll(draw, j + 1), basis)[0])
-        new = jax.lax.cond(grows, lambda: new / length, other)
+        rows = rows / jnp.where(lengths == 0, 1, lengths)
+        new = jnp.where(grows, rows[0], 0 if draw is None else rows[-1])
         live = live + ((live == j + 1) & grows)
         length = jnp.where(grows, length, 0 * length)  # which leaves NaN as it is
-        return basis.at[j + 1].set(new), projected.at[:, j].set(part[:size]), norm, length, live
+        return basis.at[j + 1].set(new), projected.at[:, j].set(part), norm, length, live
 
     zero = jnp.zeros((), basis.dtype)
     start = (basis, projected, zero, zero, jnp.ones((), int))
@@ -254,12 +260,12 @@ def _expand(
     return basis, projected, left, jnp.minimum(live, size)
 
 
-def _measured(product: Callable[[Array], Array], v: Array) -> tuple[Array, Array, Array]:
-    """λ = ⟨v, A v⟩/⟨v, v⟩, in which what both sums round off cancels; v; and ‖A v − λ v‖."""
+def _measured(product: Callable[[Array], Array], v: Array) -> tuple[Array, Array]:
+    """λ = ⟨v, A v⟩/⟨v, v⟩, in which what both sums round off cancels, and ‖A v − λ v‖."""
     image = product(v)
     products = _dots(jnp.stack([image, v]), v)
     value = products[0] / products[1]
-    return value, v, _length(image - value * v)
+    return value, _length(image - value * v)
 
 
 BLOCK = 512
@@ -283,8 +289,10 @@ def _length(v: Array) -> Array:
 def magnitude(v: Array, axis: int | None = None) -> Array:
     """2ᵏ ≤ max|v| < 2ᵏ⁺¹, a divisor that rounds nothing, after which no square overflows and none that counts is 0."""
     largest = jnp.max(jnp.abs(v), axis=axis)
-    power = jnp.maximum(jnp.frexp(largest)[1] - 1, jnp.finfo(v.dtype).minexp)
-    return jnp.ldexp(jnp.ones_like(largest), power)
+    # The exponent's bits alone, which are those of infinity: of all numbers of one exponent the power of two.
+    exponent = np.asarray(np.inf, v.dtype).view(f"u{v.dtype.itemsize}")
+    bits = jax.lax.bitcast_convert_type(largest, exponent.dtype)
+    return jnp.maximum(jax.lax.bitcast_convert_type(bits & exponent, v.dtype), jnp.finfo(v.dtype).tiny)
 
 
 def _symmetric(upper: Array) -> Array:
