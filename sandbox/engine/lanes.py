@@ -122,7 +122,7 @@ def arrange(lanes: dict[str, np.ndarray], plan: Plan) -> Int[np.ndarray, "groups
     """The lane numbers of every group, in whole chunks: the last lane of a set is repeated to fill its last group."""
     _, which = np.unique(_distinct(lanes, plan.outer, inverse=True), return_inverse=True)
     groups = []
-    for number in dict.fromkeys(which):
+    for number in dict.fromkeys(which.tolist()):
         members = np.flatnonzero(which == number)
         short = -len(members) % plan.width
         groups.append(np.append(members, np.repeat(members[-1:], short)).reshape(-1, plan.width))

@@ -1,6 +1,7 @@
 """An objective as a solver sees it: value, slope, curvature and prox of one flat vector, in compiled functions."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from sandbox import regularizers, tree
+from sandbox.engine.shared import beside
 from sandbox.problems.problem import Problem
 from sandbox.problems.supervised import LinearModel
 from sandbox.types import Array, Key, Params
@@ -70,17 +72,23 @@ def _twice(data: Any, functions: Objective) -> Objective:
     return _on(data, functions)._replace(coarse=lambda x: functions.hessian(jnp.asarray(x, np.float32), single))
 
 
-def vouched(problem: Problem, params: Params, key: Key) -> tuple[float, float]:
-    """The value, and ‖∇f‖ or how far one proximal step of length 1 moves: from the problem, not from a solver."""
-    value, length = _judge(problem)(params, tree.double(problem.data), key)
-    return float(value), float(length)
+def voucher(problem: Problem, key: Key) -> Callable[[Params], tuple[float, float]]:
+    """params → the value, and ‖∇f‖ or how far one proximal step of length 1 moves: from the problem, not from a solver,
+    beside which it is compiled."""
+    data = tree.double(problem.data)
+    compiled = _judge(problem, jax.ShapeDtypeStruct(key.shape, key.dtype))
+
+    def vouched(params: Params) -> tuple[float, float]:
+        value, length = compiled.result()(params, data, key)
+        return float(value), float(length)
+
+    return vouched
 
 
 @lru_cache(maxsize=8)
-def _judge(problem: Problem) -> Callable[..., tuple[Array, Array]]:
+def _judge(problem: Problem, key: jax.ShapeDtypeStruct) -> Future[Any]:
     """Kept, so that a problem that is solved again needs no compiling."""
 
-    @jax.jit
     def judge(params: Params, data: Any, key: Key) -> tuple[Array, Array]:
         value, gradient = problem.objective(params, data, key), jax.grad(problem.loss)(params, data, key)
         if problem.penalty is not None:
@@ -88,7 +96,8 @@ def _judge(problem: Problem) -> Callable[..., tuple[Array, Array]]:
             gradient = jax.tree.map(lambda x, z: x - z, params, stepped)
         return jnp.asarray(value), jnp.linalg.norm(ravel_pytree(gradient)[0])
 
-    return judge
+    params, data = jax.eval_shape(lambda key: tree.double((problem.init(key), problem.data)), key)
+    return beside.submit(jax.jit(judge).lower(params, data, key).compile)
 
 
 LARGE = 5e7  # products in a Hessian, from which on it is formed in single precision first

@@ -20,7 +20,7 @@ UNSHARED = LAPACK | FOURIER | {"pure_callback", "io_callback", "debug_callback"}
 SMALL = 4 << 20  # bytes of an array, up to which its draw is quick; and of all draws, up to which they are kept
 REMEMBERED = 16  # draws
 _memory: dict[str, Future[list[jax.Array]]] = {}
-_beside = ThreadPoolExecutor(1)
+beside = ThreadPoolExecutor(1)  # where something is compiled while this thread goes on
 
 
 class Parts(NamedTuple):
@@ -73,7 +73,7 @@ def draw(draws: core.Jaxpr, seeds: tuple) -> Callable[[], list[jax.Array]]:
     options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if hurried else {}
     seeds = jax.device_put(seeds)  # here: another thread may not know of double precision
     lowered = jax.jit(lambda *seeds: jax.core.eval_jaxpr(draws, seeds)).lower(*seeds)
-    drawn = _beside.submit(lambda: lowered.compile(compiler_options=options)(*seeds))
+    drawn = beside.submit(lambda: lowered.compile(compiler_options=options)(*seeds))
     if sum(size(v.aval) for v in draws.outvars) <= SMALL:
         _memory[mark] = drawn
         drawn.add_done_callback(lambda done: _memory.pop(mark, None) if done.exception() else None)

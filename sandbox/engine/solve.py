@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from sandbox import tree
 from sandbox.engine import machines, unsupervised
-from sandbox.engine.objective import Objective, objective, vouched
+from sandbox.engine.objective import Objective, objective, voucher
 from sandbox.engine.solution import Solution
 from sandbox.problems.dual import KernelMachine
 from sandbox.problems.problem import Problem
@@ -82,6 +82,8 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, ke
             return own.solver(problem, method, tol, key)
         start, unravel = _flat(problem.init(key))
         chosen = _choose(problem, start.size, method)
+        # Of linear models, whose f is not made of the problem's own functions.
+        vouched = voucher(problem, key) if isinstance(problem.structure, LinearModel) else None
         f = objective(problem, unravel, key)
         if chosen == "newton":
             path = _newton(f, _near(f, start), tol, convex=problem.facts.convex is True)
@@ -90,11 +92,8 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, ke
         else:
             more = jax.random.split(key, STARTS if start.size <= FEW else 1)
             path = _bfgs(f, [start, *(_flat(problem.init(k))[0] for k in more[1:])], tol)
-        shared = isinstance(problem.structure, LinearModel)  # whose f is not made of the problem's own functions
         value, certificate = (
-            vouched(problem, unravel(jnp.asarray(path.x)), key)
-            if shared
-            else (float(f.at(path.x)[0]), _residual(f, path.x))
+            vouched(unravel(jnp.asarray(path.x))) if vouched else (float(f.at(path.x)[0]), _residual(f, path.x))
         )
         enough = certificate <= tol * max(1.0, _residual(f, start))
         params = jax.tree.map(np.asarray, unravel(jnp.asarray(path.x)))

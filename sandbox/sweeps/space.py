@@ -117,13 +117,13 @@ def space(axes: Mapping[str, Any], points: Points | None = None) -> Space:
         if name in traced:
             raise ValueError(f"axis {name} was given twice: in points and on its own")
         labels = _labels(axis.values) if axis.static else axis.values
-        if len(set(labels)) < len(labels) or any(v != v for v in labels):
+        numbers = np.asarray(labels)
+        if len(set(labels)) < len(labels) or np.any(numbers != numbers):
             raise ValueError(f"axis {name}: {_short(labels)} repeats a value or holds NaN; each must be a label")
         if axis.static:
             fixed[name] = dict(zip(labels, axis.values, strict=True))
             dims[name] = labels
         else:
-            numbers = np.asarray(labels)
             dims[name] = tuple(numbers.tolist())
             traced[name] = (name, numbers)
     for name in RESERVED & {*axes, *(points.values if points else ())}:
