@@ -114,7 +114,7 @@ def main(fast: bool) -> Findings:
                         claims.append(contraction(panel, method, error, rho))
                 summary.append(row)
             if lowest is not None:
-                least = min(float(ds_min(curve)) for curve in curves[panel].values())
+                least = min(float(curve.min()) for curve in curves[panel].values())
                 claims.append(Claim(f"{panel}: least f − f* of all runs", least, 0.0, "≥", 1e-12, "f* is certified"))
     return Findings(figures(settings, curves, slopes), claims, sweeps, summary)
 
@@ -193,10 +193,6 @@ def verdict(error, lowest) -> dict:
         "high": found.high,
         "reason": found.reason,
     }
-
-
-def ds_min(curve) -> float:
-    return curve.min()
 
 
 def figures(settings: dict, curves: dict, slopes: dict) -> dict:

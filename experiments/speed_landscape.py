@@ -55,7 +55,7 @@ def network() -> list[dict[str, Any]]:
     problem = problems.digits_mlp(hidden=(HIDDEN,))
     where = place(problem)
     every = {
-        f"{width} points, {size} examples": dict(batch_size=width, examples=size)
+        f"{width or 'as many as chosen'} points, {size or 'all'} examples": dict(batch_size=width, examples=size)
         for width in TOGETHER
         for size in EXAMPLES
     }

@@ -227,6 +227,12 @@ def test_batches_need_data(key):
         run(problems.bowl(), optimizers.sgd(0.1), steps=1, key=key, batch_size=1)
 
 
+def test_a_loss_is_one_number(key):
+    each = problems.Problem("each example's", lambda key: jnp.zeros(3), lambda x: x**2)
+    with pytest.raises(ValueError, match=r"each example's: the loss has the shape \(3,\); expected one number"):
+        run(each, optimizers.sgd(0.1), steps=1, key=key)
+
+
 def test_a_factory_is_not_an_optimizer(key):
     with pytest.raises(ValueError, match="not an optimizer"):
         run(problems.bowl(), optimizers.sgd, steps=1, key=key)

@@ -200,8 +200,16 @@ def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple
     def gradient_on(batch: Batch) -> Params:
         return jax.tree.map(jnp.conj, jax.grad(problem.objective)(params, batch, noise))
 
+    def loss(params: Params) -> Any:
+        value = problem.loss(params, batch, noise)
+        if jnp.shape(value):
+            raise ValueError(
+                f"{problem.name}: the loss has the shape {jnp.shape(value)}; expected one number, the mean"
+            )
+        return value
+
     # The conjugate: of complex parameters, the direction of steepest ascent.
-    value, smooth = jax.value_and_grad(problem.loss)(params, batch, noise)
+    value, smooth = jax.value_and_grad(loss)(params)
     smooth = grads = jax.tree.map(jnp.conj, smooth)
     if problem.penalty is not None:
         penalty, more = jax.value_and_grad(problem.penalty.value)(params)
