@@ -1,7 +1,8 @@
 """What does a sweep cost beyond its steps? Its plan beside the best there is, its memory, its store, a million lanes.
 
 The best plan is found by trying every width on one device and on all; the plan that a sweep finds for itself is timed
-in the same rounds. Memory is the peak of a process of its own, as the system counts it.
+in the same rounds. Memory is the peak of a process of its own since it began, VmHWM; ru_maxrss would start from what
+its parent holds.
 
     python experiments/speed.py limits
 """
@@ -31,7 +32,7 @@ benchmark = True
 TRAIN = Callable[[Any], Any]
 
 PEAK = """
-import resource, sys, jax, sandbox
+import re, jax, sandbox
 sandbox.use_all_cores()
 from sandbox import optimizers, problems
 from sandbox.engine import run
@@ -41,7 +42,7 @@ train = lambda learning_rate: run(
     problem, optimizers.adam(learning_rate), steps=10, batch_size=128, key=jax.random.key(0))
 ds = sweep(train, learning_rate=log(1e-4, 1.0, 100_000), memory="2GB")
 assert (ds.status.values >= 0).all()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+print(int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024 / 1e9)
 """
 
 
@@ -115,7 +116,7 @@ def plans() -> Iterator[dict[str, Any]]:
 
 
 def tuning() -> Iterator[dict[str, Any]]:
-    """What it costs to find a plan, in a sweep of two minutes: shorter ones are not rehearsed, and pay nothing."""
+    """What it costs to find a plan, in a sweep of some minutes: shorter ones are not rehearsed, and pay nothing."""
     problem = problems.digits_mlp(hidden=(64,))
     train = lambda learning_rate, seed: run(
         problem, optimizers.adam(learning_rate), steps=STEPS, batch_size=BATCH, key=jax.random.key(seed), record=None
@@ -133,7 +134,7 @@ def tuning() -> Iterator[dict[str, Any]]:
     with rehearsing():
         rehearsal.SHARE, rehearsal.WORTHWHILE = share, guess
         began = time.perf_counter()
-        ds = sweep(train, learning_rate=log(1e-4, 1.0, RATES), seed=range(220))
+        ds = sweep(train, learning_rate=log(1e-4, 1.0, RATES), seed=range(400))
         whole = time.perf_counter() - began
     grid.settle = settle  # type: ignore[assignment]
     part = spent[0] / whole
