@@ -31,7 +31,7 @@ from sandbox.sweeps import grid, log, sweep
 benchmark = True
 TRAIN = Callable[[Any], Any]
 
-PEAK = """
+PEAK = r"""
 import re, jax, sandbox
 sandbox.use_all_cores()
 from sandbox import optimizers, problems

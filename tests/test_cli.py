@@ -307,6 +307,7 @@ def test_an_axis_of_sizes_runs_one_program_for_each(sandbox):
     assert {"24.2", "532.4"} <= set(" ".join(out).split())
 
 
+@pytest.mark.slow
 def test_validate_one(sandbox):
     code, out, _ = sandbox("validate", "gradient_descent")
     assert code == 0
@@ -398,6 +399,7 @@ def test_landscape_names_the_lowest_and_the_highest_point(sandbox, tmp_path):
     assert (tmp_path / "map.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_landscape_of_a_run_says_what_is_seen(sandbox):
     run = ("--optimizer", "gradient_descent", "--set", "learning_rate=0.1")
     text = " ".join(sandbox("landscape", "bowl", *run, "--steps", 9, "--figure", "map.svg")[1])

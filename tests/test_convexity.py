@@ -32,7 +32,12 @@ def small(name):
     return replace(problem, data=jax.tree.map(lambda leaf: leaf[:40], problem.data))
 
 
-@pytest.mark.parametrize("name", problems.names())
+NETWORKS = ("diabetes_mlp", "digits_mlp", "digits_cnn")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NETWORKS)) for n in problems.names()]
+)
 def test_every_bare_problem_is_what_its_facts_say(name):
     problem = small(name)
     found = theory.check_convexity(problem, key=KEY, chords=200, points=8)

@@ -56,6 +56,7 @@ def test_hessian_of_logistic_regression(x64):
     np.testing.assert_allclose(found, X.T @ np.diag(p * (1 - p)) @ X / 9, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_hessian_of_softmax_regression(x64):
     """mean (diag p − ppᵀ) ⊗ xxᵀ, of rank (C − 1) d; and Gauss-Newton is the Hessian, the scores being linear."""
     X, classes, d = RNG(5).normal(size=(20, 3)), 4, 3
@@ -217,6 +218,7 @@ def test_lanes_are_each_their_own():
     np.testing.assert_allclose(found, known, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_known_direction_saves_products(x64):
     H = symmetric(60)
     vector = np.linalg.eigh(H)[1][:, -1]
@@ -235,6 +237,7 @@ def test_along_a_path_of_a_quadratic_that_grows(x64):
     np.testing.assert_allclose(np.abs(found.vectors["x"][:, 0, 7]), 1, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_half_precision_is_computed_in_single():
     like = {"a": jnp.zeros(3, jnp.bfloat16), "b": jnp.zeros(2)}
     product = lambda v: {"a": 2 * v["a"], "b": 3 * v["b"]}
@@ -278,6 +281,7 @@ def test_the_threshold_of_sharpness_aware_minimization(x64):
     assert float(landscape.sam_threshold(eta, 0.0, norm)) == pytest.approx(2 / eta, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_record_is_that_of_a_dense_hessian(x64):
     """Sharpness, its preconditioned kin and the alignment, every third step, on batches too, under vmap."""
     X, y = RNG(0).normal(size=(12, 2)), RNG(1).normal(size=12)

@@ -112,6 +112,7 @@ def test_the_factors_of_early_stopping():
     assert ((1 + x) * ((1 - flow) ** 2 + flow**2 / x)).max() == pytest.approx(1.2147, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_cross_validation_is_that_of_scikit_learn(x64):
     """Of ridge with alpha = n · l2, n the examples that are left, by five folds and by leaving one out."""
     ds = generalization.folds(True).sweeps[0]

@@ -98,6 +98,7 @@ def test_a_kernel_and_its_features_make_one_machine(x64):
     assert -by_kernel.value == pytest.approx(by_features.value * len(Y), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_projected_gradient_nears_the_same_weights(x64):
     """FISTA's bound: f − f* ≤ 2 L ‖x₀ − x*‖² / (k + 1)²."""
     problem = problems.kernel_svm(X, Y, 1.0)
@@ -113,6 +114,7 @@ def test_projected_gradient_nears_the_same_weights(x64):
     assert polished.value == pytest.approx(best.value, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_only_support_vectors_matter(x64):
     whole = problems.kernel_svm(X, Y, 1.0)
     solution = solve(whole, method="smo")
@@ -135,6 +137,7 @@ def test_decisions_are_scikit_learns(x64):
     assert accuracy == pytest.approx(theirs.score(CANCER.X_test, CANCER.y_test))
 
 
+@pytest.mark.slow
 def test_rows_of_the_matrix_are_unbiased(x64):
     """The mean over all batches of one row is the loss itself, and so are the gradients."""
     problem = problems.kernel_svm(X[:20], Y[:20], 1.0)
@@ -147,6 +150,7 @@ def test_rows_of_the_matrix_are_unbiased(x64):
     np.testing.assert_allclose(mean, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from([2, 3, 40]), st.floats(0.1, 100), st.integers(0, 10_000))
 def test_the_projection_is_the_nearest_feasible_point(n, upper, seed):
@@ -190,6 +194,7 @@ def test_an_indefinite_kernel_is_not_vouched_for():
     assert solve(problem).status == "failed"
 
 
+@pytest.mark.slow
 def test_the_second_descent_compiles_nothing():
     """Descents to one digit after the other are one program, for every number of examples."""
     before = smo._descend._cache_size()

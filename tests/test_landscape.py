@@ -180,6 +180,7 @@ def test_random_directions_are_gaussian_keyed_and_nearly_orthogonal(x64):
     assert not np.array_equal(landscape.directions(params, jax.random.key(1), normalization="none")[0]["w"], u)
 
 
+@pytest.mark.slow
 def test_rescaling_a_rectifier_network_leaves_its_filter_normalised_ground_as_it_is(x64):
     """Layer one times 8, layer two by 8: the same function, and the same line through it (Li et al. 2018)."""
     problem = problems.digits_mlp(hidden=(4,))

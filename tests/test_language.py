@@ -174,6 +174,7 @@ def test_a_layer_of_attention_is_that_of_flax(heads, x64):
 NAMES = ("query", "key", "value", "out")
 
 
+@pytest.mark.slow
 def test_no_symbol_looks_ahead_and_every_one_looks_back(x64):
     model = transformer.Transformer(5, 8, width=12, heads=3, blocks=2)
     codes = np.random.default_rng(0).integers(5, size=8)

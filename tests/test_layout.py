@@ -44,7 +44,7 @@ def test_a_step_of_two_variables_runs_along_the_lanes(key):
     assert "f32[32,2]{1,0}" not in loop
 
 
-@pytest.mark.parametrize("name", ["adam", "noisy_sgd", "lbfgs", "cocob"])
+@pytest.mark.parametrize("name", ["adam", "noisy_sgd", "cocob", pytest.param("lbfgs", marks=pytest.mark.slow)])
 def test_lanes_equal_runs_alone(name, x64, key):
     """Also where the state holds random keys, and a memory of several iterates."""
     final = lambda rate: run(problems.rosenbrock(), getattr(optimizers, name)(rate), steps=20, key=key).params

@@ -258,6 +258,7 @@ def test_blame_of_rectifiers_in_closed_form(x64):
         assert float(share["w"].sum()) == pytest.approx(float((value / 2 - y) * value / 3), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_blame_of_what_is_not_used_is_none_and_all_of_it_is_the_change(x64):
     problem = problems.mlp_regression(np.eye(3), np.array([0.0, 1.0, 3.0]), (4,), "tanh")
     start, end = (problem.init(jax.random.key(seed)) for seed in (0, 1))

@@ -600,11 +600,13 @@ def test_a_network_with_a_linear_output_is_least_squares_of_its_layers(key, x64)
     np.testing.assert_allclose(held_out["r2"], r2, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_network_without_hidden_layers_is_linear_regression():
     problem = problems.mlp_regression(*data.load_diabetes()[:2], hidden=())
     assert solve(problem).value == pytest.approx(solve(problems.diabetes_linear()).value, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_shifted_pictures_are_the_mean_over_all_places_and_themselves_without_a_key():
     rng = np.random.default_rng(0)
     X, y = rng.random((3, 4, 5)), np.array([0, 1, 1])

@@ -109,6 +109,7 @@ def test_a_claim_that_fails_is_counted_and_written(folder):
     assert all(text in page for text in ("Halving: a bowl at half its rate", "half of 3", "Nothing at all"))
 
 
+@pytest.mark.slow
 def test_some_at_a_time_find_the_same(folder):
     told = []
     failed = reproduction.reproduce(folder, [], False, told.append, processes=2)

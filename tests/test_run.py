@@ -111,6 +111,7 @@ def test_penalty_counts_in_the_objective_and_its_subgradient_is_zero_at_zero(x64
     np.testing.assert_allclose(result.trace["g"][0], [0, -2 / 3, 1 / 3], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_proximal_method_sees_the_gradient_of_the_loss_alone(x64, key):
     """Proximal gradient descent ends at the lasso's certified optimum, with its zeros exact."""
     rng = np.random.default_rng(0)

@@ -53,6 +53,7 @@ def test_what_follows_from_a_swept_seed_stays():
     assert not shared.split(whole.jaxpr, whole.consts).draws.eqns
 
 
+@pytest.mark.slow
 def test_another_optimizer_finds_the_same_draws(monkeypatch):
     monkeypatch.setattr(shared, "_memory", {})
     problem = problems.digits_mlp(hidden=(8,))
@@ -112,6 +113,7 @@ def test_an_orthogonal_start_that_all_share_is_not_the_lanes_own():
     assert not any(shared._has(eqn, {"qr", "geqrf"}) for eqn in shared.split(whole.jaxpr, whole.consts).draws.eqns)
 
 
+@pytest.mark.slow
 def test_few_draws_are_remembered_and_large_ones_are_not(monkeypatch):
     monkeypatch.setattr(shared, "_memory", {})
     for seed in range(shared.REMEMBERED + 3):

@@ -307,6 +307,7 @@ def test_a_hessian_in_single_precision_leads_to_the_same_minimum(monkeypatch, sp
     assert coarse.iterations <= exact.iterations + 8
 
 
+@pytest.mark.slow
 def test_a_start_from_a_sample_of_one_class_does_no_harm(monkeypatch):
     """Every eighth example is positive, so that the sample has no optimum; the start it gives must not be followed."""
     rng = np.random.default_rng(1)

@@ -95,6 +95,7 @@ def leave_one_out(H, omega, i):
     return trace, np.diag(q @ q.T @ H) + w * (rest @ H @ w) / w**2
 
 
+@pytest.mark.slow
 def test_exchangeable_probes_are_those_of_the_definition(x64):
     n, k = 9, 4
     H = symmetric(n)

@@ -247,6 +247,7 @@ def test_two_writers_cannot_meet(tmp_path):
         sweep(train, **AXES, store=tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_params_that_are_a_tree_are_kept_too(tmp_path):
     """A network's parameters have paths, and a path is not a name of a folder."""
     kept = sweep(train, **AXES, plan=PLAN, keep="params", store=tmp_path / "s")

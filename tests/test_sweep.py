@@ -96,6 +96,7 @@ def test_coordinates_are_as_given_and_dimensions_in_order(x64):
     np.testing.assert_array_equal(ds.step, np.arange(100))
 
 
+@pytest.mark.slow
 def test_text_functions_and_static_values_loop_over_programs(x64):
     """A word, an integer that shapes the program, and a function: each becomes a dimension with labels."""
 

@@ -103,6 +103,7 @@ def test_elimination_gives_the_determinant():
     assert training.determinant(H) == pytest.approx(np.linalg.det(H))
 
 
+@pytest.mark.slow
 def test_lbfgs_with_exact_search_takes_the_steps_of_conjugate_gradients(x64):
     """With any number of pairs (Nazareth 1979; Shanno 1978)."""
     root, d = NORMAL(6, 6, seed=5), 6
@@ -144,6 +145,7 @@ def test_the_momentum_that_crosses_is_that_of_the_ball_s_path():
     assert highest(momentum - 1e-4) < training.WIDTH < highest(momentum + 1e-4)
 
 
+@pytest.mark.slow
 def test_a_newton_step_is_that_of_numpy(x64):
     f = problems.rosenbrock(3).objective
     x = np.array([0.3, -0.2, 0.9])

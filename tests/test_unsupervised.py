@@ -25,6 +25,7 @@ def test_the_optimal_clusters_of_iris(clusters, optimum):
     assert solution.value == pytest.approx(optimum, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_one_cluster_is_the_mean_and_as_many_as_examples_cost_nothing(x64):
     X = np.random.default_rng(0).normal(size=(12, 3))
     one = solve(problems.kmeans(X, 1))
@@ -63,6 +64,7 @@ def test_a_centre_without_examples_stays():
     assert float(value[0]) == 0.5
 
 
+@pytest.mark.slow
 def test_starts_are_examples_and_better_than_chance(x64):
     """k-means++ is within 8 (2 + log k) of the optimum in expectation (Arthur & Vassilvitskii 2007)."""
     X = jnp.asarray(IRIS)
@@ -118,6 +120,7 @@ def test_neighbours_are_mutual_and_of_an_equilateral_set_all_the_others(perplexi
     np.testing.assert_allclose(simplex[~np.eye(80, dtype=bool)], 1 / (80 * 79), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_slope_is_that_of_the_divergence_and_scikit_learns(x64):
     Y = np.random.default_rng(0).normal(size=(200, 2))
     by_hand = unsupervised.slope(jnp.asarray(PROBABLE.structure.P), jnp.asarray(Y))
