@@ -120,8 +120,8 @@ def network(fast: bool) -> list[Part]:
 def outliers(exact: np.ndarray) -> list[Claim]:
     """Where the spectrum of the trained network has its widest gap; and how many eigenvalues are next to 0."""
     end = exact[-1][::-1]
-    positive = end[: 3 * CLASSES]
-    gap = 1 + int(np.argmax(positive[:-1] / np.maximum(positive[1:], np.finfo(float).tiny)))
+    positive = end[: 3 * CLASSES][end[: 3 * CLASSES] > 0]
+    gap = 1 + int(np.argmax(positive[:-1] / positive[1:]))
     small = np.mean(np.abs(exact[-1]) < 0.01 * end[0])
     return [
         Claim("trained: eigenvalues above the widest gap", gap, CLASSES, "≈", 1, PAPYAN),
