@@ -154,6 +154,8 @@ def test_the_ends_are_those_of_eigh(n):
     np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(len(known)), atol=1e-5)
     gone = found.vectors @ H - found.values[:, None] * found.vectors
     np.testing.assert_allclose(np.linalg.norm(gone, axis=1), found.residuals, atol=1e-6 * norm)
+    lengths = np.linalg.norm(np.asarray(found.vectors, float), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-6)
     assert (found.residuals <= 5e-6 * norm).all()
 
 

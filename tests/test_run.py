@@ -1,5 +1,7 @@
 """run: its trace, its batches, its keys, and the guard, against plain Python loops."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -229,9 +231,10 @@ def test_batches_need_data(key):
 
 
 def test_a_loss_is_one_number(key):
-    each = problems.Problem("each example's", lambda key: jnp.zeros(3), lambda x: x**2)
-    with pytest.raises(ValueError, match=r"each example's: the loss has the shape \(3,\); expected one number"):
-        run(each, optimizers.sgd(0.1), steps=1, key=key)
+    for loss, shape in ((lambda x: x**2, "(3,)"), (lambda x: (x.sum(), x), "((), (3,))"), (lambda x: None, "None")):
+        problem = problems.Problem("mine", lambda key: jnp.zeros(3), loss)
+        with pytest.raises(ValueError, match=re.escape(f"mine: the loss has the shape {shape}; expected one number")):
+            run(problem, optimizers.sgd(0.1), steps=1, key=key)
 
 
 def test_a_factory_is_not_an_optimizer(key):

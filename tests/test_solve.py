@@ -1,6 +1,7 @@
 """Certified optima agree with NumPy, SciPy and scikit-learn, and what has no optimum is not given one."""
 
 import warnings
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -318,3 +319,20 @@ def test_a_start_from_a_sample_of_one_class_does_no_harm(monkeypatch):
     started = solve(problem)
     assert started.status == exact.status == "converged"
     np.testing.assert_allclose(started.value, exact.value, rtol=1e-14)
+
+
+def test_the_verdict_takes_a_problem_as_it_is():
+    """Data on another device, a start that cannot be traced, functions that are not compiled."""
+    rng = np.random.default_rng(0)
+    problem = problems.ridge(rng.normal(size=(12, 3)), rng.normal(size=12), 0.1)
+    known = solve(problem).value
+    drawn = lambda key: {
+        "b": np.float64(0),
+        "w": np.random.default_rng(int(jax.random.randint(key, (), 0, 9))).normal(size=3),
+    }
+    with jax.enable_x64(True):
+        elsewhere = replace(problem, data=jax.device_put(problem.data, jax.devices()[1]))
+    for other in (elsewhere, replace(problem, init=drawn)):
+        assert solve(other).value == pytest.approx(known, rel=1e-14)
+    with jax.disable_jit():
+        assert solve(problem).value == pytest.approx(known, rel=1e-14)

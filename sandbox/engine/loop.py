@@ -202,10 +202,8 @@ def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple
 
     def loss(params: Params) -> Any:
         value = problem.loss(params, batch, noise)
-        if jnp.shape(value):
-            raise ValueError(
-                f"{problem.name}: the loss has the shape {jnp.shape(value)}; expected one number, the mean"
-            )
+        if (shape := jax.tree.map(jnp.shape, value)) != ():
+            raise ValueError(f"{problem.name}: the loss has the shape {shape}; expected one number, the mean")
         return value
 
     # The conjugate: of complex parameters, the direction of steepest ascent.

@@ -1,7 +1,6 @@
 """An objective as a solver sees it: value, slope, curvature and prox of one flat vector, in compiled functions."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -72,23 +71,30 @@ def _twice(data: Any, functions: Objective) -> Objective:
     return _on(data, functions)._replace(coarse=lambda x: functions.hessian(jnp.asarray(x, np.float32), single))
 
 
-def voucher(problem: Problem, key: Key) -> Callable[[Params], tuple[float, float]]:
+def voucher(problem: Problem, start: Params, key: Key) -> Callable[[Params], tuple[float, float]]:
     """params → the value, and ‖∇f‖ or how far one proximal step of length 1 moves: from the problem, not from a solver,
-    beside which it is compiled."""
-    data = tree.double(problem.data)
-    compiled = _judge(problem, jax.ShapeDtypeStruct(key.shape, key.dtype))
+    beside which it is compiled, by a first call."""
+    judge, data = _judge(problem), tree.double(problem.data)
+
+    def called(params: Params) -> tuple[float, float]:
+        with jax.enable_x64(True):  # which is a thread's own
+            value, length = judge(params, data, key)
+        return float(value), float(length)
+
+    first = beside.submit(called, start)
 
     def vouched(params: Params) -> tuple[float, float]:
-        value, length = compiled.result()(params, data, key)
-        return float(value), float(length)
+        first.exception()  # waits; whatever went wrong there goes wrong here again, and is told
+        return called(params)
 
     return vouched
 
 
 @lru_cache(maxsize=8)
-def _judge(problem: Problem, key: jax.ShapeDtypeStruct) -> Future[Any]:
+def _judge(problem: Problem) -> Callable[..., tuple[Array, Array]]:
     """Kept, so that a problem that is solved again needs no compiling."""
 
+    @jax.jit
     def judge(params: Params, data: Any, key: Key) -> tuple[Array, Array]:
         value, gradient = problem.objective(params, data, key), jax.grad(problem.loss)(params, data, key)
         if problem.penalty is not None:
@@ -96,8 +102,7 @@ def _judge(problem: Problem, key: jax.ShapeDtypeStruct) -> Future[Any]:
             gradient = jax.tree.map(lambda x, z: x - z, params, stepped)
         return jnp.asarray(value), jnp.linalg.norm(ravel_pytree(gradient)[0])
 
-    params, data = jax.eval_shape(lambda key: tree.double((problem.init(key), problem.data)), key)
-    return beside.submit(jax.jit(judge).lower(params, data, key).compile)
+    return judge
 
 
 LARGE = 5e7  # products in a Hessian, from which on it is formed in single precision first

@@ -83,7 +83,8 @@ def solve(problem: Problem, *, method: str | None = None, tol: float = 1e-10, ke
         start, unravel = _flat(problem.init(key))
         chosen = _choose(problem, start.size, method)
         # Of linear models, whose f is not made of the problem's own functions.
-        vouched = voucher(problem, key) if isinstance(problem.structure, LinearModel) else None
+        shared = isinstance(problem.structure, LinearModel)  # whose f is not made of the problem's own functions
+        vouched = voucher(problem, unravel(jnp.asarray(start)), key) if shared else None
         f = objective(problem, unravel, key)
         if chosen == "newton":
             path = _newton(f, _near(f, start), tol, convex=problem.facts.convex is True)

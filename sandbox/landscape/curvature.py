@@ -171,8 +171,7 @@ def eigenpairs(
     nothing = jnp.zeros((size, size), dtype), jnp.zeros(wanted, dtype), jnp.zeros((), dtype)
     number, space, *_ = jax.lax.while_loop(unfinished, cycle, (jnp.array(0), space, *nothing))
     # Restarts add their roundings up: what is returned is measured once more.
-    vectors = space[chosen]
-    values, residuals = jax.lax.map(lambda v: _measured(on.product, v), vectors)
+    values, vectors, residuals = jax.lax.map(lambda v: _measured(on.product, v), space[chosen])
     products = size + (number - 1) * (size - len(kept)) + wanted
     order = jnp.argsort(-values)
     return Eigenpairs(values[order], jax.vmap(on.tree)(vectors[order]), residuals[order], products)
@@ -260,12 +259,13 @@ def _expand(
     return basis, projected, left, jnp.minimum(live, size)
 
 
-def _measured(product: Callable[[Array], Array], v: Array) -> tuple[Array, Array]:
-    """λ = ⟨v, A v⟩/⟨v, v⟩, in which what both sums round off cancels, and ‖A v − λ v‖."""
+def _measured(product: Callable[[Array], Array], v: Array) -> tuple[Array, Array, Array]:
+    """λ = ⟨v, A v⟩/⟨v, v⟩, in which what both sums round off cancels; for ‖v‖ = 1 also v, and ‖A v − λ v‖."""
     image = product(v)
     products = _dots(jnp.stack([image, v]), v)
     value = products[0] / products[1]
-    return value, _length(image - value * v)
+    length = jnp.sqrt(products[1])
+    return value, v / length, _length(image - value * v) / length
 
 
 BLOCK = 512
