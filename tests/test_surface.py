@@ -1,5 +1,6 @@
 """Sections: any number of directions, models and data sets; in batches, in streams, on all devices, in a sweep."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from oracles.errors import refused
 
-from sandbox import landscape, problems
+from sandbox import landscape, problems, tree
 from sandbox.landscape import surface
 from sandbox.problems.examples import Examples
 from sandbox.sweeps import sweep
@@ -54,6 +55,28 @@ def test_streamed_examples_give_the_mean_of_all(examples, x64):
     """Also where the last piece is short, and with a penalty, which no example changes."""
     found = landscape.line(RIDGE, W, U, A, examples=examples)
     np.testing.assert_allclose(found, [ridge(W["w"] + a * U["w"]) for a in A], rtol=1e-12)
+
+
+def test_an_average_is_taken_in_pieces_unasked_and_no_other_loss_is(x64):
+    """Of what each example gives alone the mean is the same from any pieces; of a largest value it would not be."""
+    mlp = problems.digits_mlp(hidden=(64,))
+    centre, u, n = mlp.init(jax.random.key(0)), mlp.init(jax.random.key(1)), len(mlp.data.y)
+    seen = []
+
+    def each(params, batch):
+        seen.append(len(batch.y))
+        return jax.vmap(lambda x, y: mlp.loss(params, type(batch)(x[None], y[None]), None))(*batch)
+
+    average = replace(mlp, loss=partial(problems.problem.average, each))
+    largest = replace(mlp, loss=lambda params, batch, key: jnp.max(each(params, batch)))
+    for problem, whole in ((average, False), (largest, True)):
+        wanted = [problem.objective(tree.add(centre, tree.scale(a, u))) for a in A]
+        seen.clear()
+        np.testing.assert_allclose(landscape.line(problem, centre, u, A), wanted, rtol=1e-12)
+        assert (set(seen) == {n}) == whole
+        seen.clear()
+        landscape.line(problem, centre, u, A, key=jax.random.key(0))  # a draw for all examples is not one for each
+        assert set(seen) == {n}
 
 
 def test_many_models_each_around_its_own_centre(x64):

@@ -23,10 +23,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from sandbox import tree
-from sandbox.engine.lanes import Plan, choose, together
+from sandbox.engine.lanes import NEAR, Plan, choose, together
 from sandbox.engine.program import Traced
 from sandbox.landscape.directions import ends, flat, floats, traced
-from sandbox.problems.problem import Problem
+from sandbox.problems.problem import Problem, averages
 from sandbox.sweeps.remember import Changeable, meaning
 from sandbox.types import Batch, Key, Params, Scalar
 
@@ -76,7 +76,8 @@ def section(
     leading axis of models on every leaf, and so has the result; a direction has it too, or is the same for all.
 
     `examples` is how many go through the model at a time, for data that with all their activations fit no cache or no
-    memory: the function must be a mean over examples, plus terms on which examples have no say, such as penalties.
+    memory: the function must be a mean over examples, plus terms on which examples have no say, such as penalties. By
+    default it is all of them, or, of a loss that is known to be an `average`, as many as a core's caches hold.
     `batch_size` is about how many points are computed side by side, by default what a core's caches hold, on all
     devices; in a function that is being traced, a sweep's say, on the one that it runs on. `key`, for losses with
     noise, is the same at every point.
@@ -139,6 +140,7 @@ class Asked:
     mark: Any
     shape: tuple[int, ...]
     at: Callable[..., Any] = field(compare=False)  # (sets, key, centre, along, axes), the point's number → numbers
+    pieces: bool = field(compare=False)  # whether the examples may be taken in pieces, unasked
     alive: list[Any] = field(compare=False)  # what the mark names by identity
 
 
@@ -162,7 +164,7 @@ def _asked(
             return jax.tree.map(_scalar, objective(params, batch, key))
         return {name: _scalar(metric(params, batch)) for name, metric in metrics.items()}
 
-    def at(given: tuple, number: Array) -> Any:
+    def at(given: tuple, number: Array, examples: int | None = examples) -> Any:
         sets, key, centre, along, axes = given
         places = jnp.unravel_index(number, shape)
         params = jax.tree.map(lambda x: x[places[0]], centre) if own else centre
@@ -173,6 +175,7 @@ def _asked(
         over = whole if examples is None else partial(_streamed, whole, examples)
         return {name: over(batch) for name, batch in sets.items()} if named else over(sets)
 
+    pieces = examples is None and metrics is None and isinstance(problem, Problem) and averages(problem.loss)
     alive: list[Any] = []
     mark: Any
     try:
@@ -183,7 +186,7 @@ def _asked(
         mark = meaning((*what, metrics and dict(metrics), named, examples, own), alive)
     except Changeable:
         mark = object()
-    return Asked(mark, shape, at, alive)
+    return Asked(mark, shape, at, pieces, alive)
 
 
 def _streamed(measure: Callable[[Batch], Any], size: int, batch: Batch) -> Any:
@@ -204,6 +207,7 @@ def _streamed(measure: Callable[[Batch], Any], size: int, batch: Batch) -> Any:
 
 
 NUMBER = jax.ShapeDtypeStruct((), np.int32)
+BESIDE, LEAST = 4, 64  # points whose examples come in pieces; examples in a piece
 BRIEF = 1e-3  # seconds: about what it takes to send the parameters to a second device
 
 
@@ -229,29 +233,49 @@ def _placed(asked: Asked, structure: Any, avals: tuple, batch_size: int | None) 
 
     Raises Larger where the function refers to something traced, which is then a constant beside those given.
     """
-    plans = []
+    found: list[tuple[Plan, Callable[..., Any]]] = []
 
     def look(given: tuple) -> None:
         lanes = {"number": np.arange(prod(asked.shape))}
-        program = Traced(partial(asked.at, given), {"number": NUMBER})
+        at = asked.at
+        program = Traced(partial(at, given), {"number": NUMBER})
+        if few := _few(asked, given, program.cost.working_set):
+            at = partial(at, examples=few)
+            program = Traced(partial(at, given), {"number": NUMBER})
         own = {id(x) for x in jax.tree.leaves(given)}
         if traced([x for x in program.consts if id(x) not in own]):
             raise Larger
         alone = 1 if program.cost.seconds * prod(asked.shape) < BRIEF else None
-        plans.append(choose([program], lanes, width=batch_size, devices=alone))
+        found.append((choose([program], lanes, width=batch_size or (few and BESIDE), devices=alone), at))
 
     jax.eval_shape(look, jax.tree.unflatten(structure, avals))  # of the data the shapes are enough
-    (plan,) = plans
+    ((plan, at),) = found
     mesh = jax.make_mesh(
         (plan.devices,), ("points",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[: plan.devices]
     )
     over = PartitionSpec("points")
 
     def device(given: tuple, numbers: Array) -> Any:
-        return _mapped(partial(asked.at, given), numbers)
+        return _mapped(partial(at, given), numbers)
 
     spread = jax.shard_map(device, mesh=mesh, in_specs=(PartitionSpec(), over), out_specs=over, check_vma=False)
     return plan, jax.jit(spread)
+
+
+def _few(asked: Asked, given: tuple, touched: int) -> int | None:
+    """As many examples as fit a core's near caches with what BESIDE points make of them; None where more points than
+    that fit the far one with all examples.
+
+    Of the bytes that a point touches about half stay in registers, and so two caches are filled; below LEAST examples
+    it costs more to read the parameters anew for every piece.
+    """
+    sets, key, *_ = given
+    lengths = {x.shape[:1] for x in jax.tree.leaves(sets)}
+    if not asked.pieces or key is not None or () in lengths or together(touched) > BESIDE:
+        return None
+    n = max(lengths)[0]
+    fit = max(LEAST, 2 * NEAR * n // (BESIDE * touched))
+    return 1 << fit.bit_length() - 1 if fit < n else None
 
 
 def _numbers(points: int, rows: int, width: int) -> np.ndarray:

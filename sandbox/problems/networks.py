@@ -6,6 +6,7 @@ given its batch with the examples innermost, one per column.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from sandbox import losses, models
 from sandbox.data.bundled import load_diabetes, load_digits
 from sandbox.models.mlp import Activation
 from sandbox.problems.examples import FEATURES, PICTURES, Examples, coded, distinct, frozen, held_out, inputs, real
-from sandbox.problems.problem import Facts, Problem, nothing
+from sandbox.problems.problem import Facts, Problem, average, nothing
 from sandbox.problems.supervised import explained, half_squared_error
 from sandbox.types import Array, Key, Metrics, Params, Scalar
 
@@ -56,10 +57,8 @@ def mlp_regression(
     train, test = Examples(features, frozen(real("y", targets))), held_out(features, X_test, y_test, real)
     sizes = (features.shape[1], *hidden, 1)
     apply = lambda params, x: models.mlp.apply(params, x, activation)[0]
-    loss = lambda z, y: jnp.mean(jax.vmap(half_squared_error)(z, y))
-    return _network(
-        "mlp_regression", lambda key: models.mlp.init(key, sizes, activation), apply, loss, explained, train, test
-    )
+    init, loss = lambda key: models.mlp.init(key, sizes, activation), lambda z, y: jax.vmap(half_squared_error)(z, y)
+    return _network("mlp_regression", init, apply, loss, explained, train, test)
 
 
 def cnn(
@@ -155,7 +154,7 @@ def _classifier(
     def loss(z: Array, y: Array) -> Array:
         # As unit vectors the labels lie as the scores do, one example per column, and nothing is transposed.
         targets = jax.nn.one_hot(y, len(z), dtype=z.dtype, axis=0)
-        return jnp.mean(jax.vmap(losses.softmax_cross_entropy, in_axes=-1)(z, targets))
+        return jax.vmap(losses.softmax_cross_entropy, in_axes=-1)(z, targets)
 
     def metrics(z: Array, y: Array) -> Metrics:
         return {"accuracy": jnp.mean(jnp.argmax(z, 0) == y, dtype=z.dtype)}
@@ -177,7 +176,7 @@ def _network(
     name: str,
     init: Callable[[Key], Params],
     apply: Apply,
-    mean_loss: Callable[[Array, Array], Array],
+    loss: Callable[[Array, Array], Array],
     metrics: Callable[[Array, Array], Metrics],
     train: Examples,
     test: Examples | None,
@@ -190,12 +189,12 @@ def _network(
     def evaluate(params: Params) -> Metrics:
         assert test is not None
         z, y = outputs_and_targets(jax.tree.map(jnp.asarray, params), test)
-        return {"loss": mean_loss(z, y), **metrics(z, y)}
+        return {"loss": jnp.mean(loss(z, y)), **metrics(z, y)}
 
     return Problem(
         name=name,
         init=init,
-        loss=lambda params, batch: mean_loss(*outputs_and_targets(params, batch)),
+        loss=partial(average, lambda params, batch: loss(*outputs_and_targets(params, batch))),
         data=train,
         evaluate=nothing if test is None else evaluate,
         facts=Facts(convex=False),

@@ -3,13 +3,15 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sandbox.regularizers import Regularizer
-from sandbox.types import Batch, Key, Metrics, Params, Scalar
+from sandbox.types import Array, Batch, Key, Metrics, Params, Scalar
 
 
 class Facts(NamedTuple):
@@ -59,6 +61,19 @@ class Problem:
         batch = self.data if batch is None else batch
         value = self.loss(params, batch, key)
         return value if self.penalty is None else value + self.penalty(params)
+
+
+def average(each: Callable[[Params, Batch], Array], params: Params, batch: Batch, key: Key | None) -> Scalar:
+    """(1/n) Σ ℓᵢ, where each(params, batch) is the vector of all ℓᵢ, and ℓᵢ depends on no other example.
+
+    `partial(average, each)` is a loss that says so: all data may then be taken piece after piece.
+    """
+    return jnp.mean(each(params, batch))
+
+
+def averages(loss: Callable[..., Scalar]) -> bool:
+    """Whether a loss is known to be an `average`."""
+    return isinstance(loss, partial) and loss.func is average
 
 
 def certify(problem: Problem, solution: Any) -> Problem:
