@@ -12,7 +12,7 @@ import pytest
 import xarray
 
 from sandbox import optimizers, problems
-from sandbox.engine import run
+from sandbox.engine import lanes, run
 from sandbox.engine.lanes import Plan, arrange, choose, lower
 from sandbox.engine.memory import fit
 from sandbox.engine.program import Traced
@@ -204,6 +204,24 @@ def test_the_axes_that_feed_random_keys_are_found():
     assert Traced(lambda **p: lane(small_mlp(**p)), point(learning_rate=floats, seed=ints)).keyed == {"seed"}
 
 
+@pytest.mark.parametrize("plan", [Plan(4, 2, 2), Plan(3, 4, 2), Plan(10, 1, 1), None])
+def test_rows_of_numbers_and_of_vectors_come_back_lane_by_lane(plan, monkeypatch):
+    """However the lanes were laid out, and in however many pieces the tables of their steps were turned."""
+    monkeypatch.setattr(lanes, "NEAR", 100)
+    look = lambda info: {"loss": info.value, "x": info.params, "pair": jnp.outer(info.params, info.params)}
+
+    def train(learning_rate):
+        descent = optimizers.gradient_descent(learning_rate)
+        return run(problems.bowl(), descent, steps=21, every=2, key=jax.random.key(0), record=look)
+
+    ds = sweep(train, learning_rate=np.linspace(0.1, 0.5, 10), plan=plan)
+    assert ds.x.dims[:2] == ("learning_rate", "step")
+    for rate in ds.learning_rate.values:
+        alone, lane = jax.jit(train)(rate).trace, ds.sel(learning_rate=rate)
+        for name, values in alone.items():
+            np.testing.assert_allclose(lane[name], values, rtol=1e-5)
+
+
 def test_a_sharded_program_has_no_collectives():
     program = Traced(lambda **p: lane(small_mlp(**p)), point(learning_rate=jnp.float32, seed=jnp.int32))
     text = lower(program, Plan(2, 2, 2))().xla.as_text()
@@ -214,9 +232,9 @@ def test_a_sharded_program_has_no_collectives():
 def test_the_next_program_is_compiled_while_this_one_runs(monkeypatch):
     events = []
 
-    def lowered(program, plan):
+    def lowered(program, plan, rows):
         events.append("lowered")
-        return lower(program, plan)
+        return lower(program, plan, rows)
 
     def block(self, outputs):
         events.append("handed over")

@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ SECONDS = 2.0  # that a chunk should take: long against the 10 ms that writing i
 STORED_CHUNKS = 8  # at least, where results are stored, so that a kill loses an eighth
 TOGETHER = 16  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
 FEW = 64  # of so many lanes one may be repeated to fill a group
+VECTOR = 16  # numbers: a row of them that begins elsewhere costs a quarter more
 SHARED = 4  # lanes of one minibatch from which that is worth a group of its own
 
 
@@ -72,13 +73,15 @@ def choose(
     if sharing < min(fits, SHARED) or len(outer) == len(lanes):
         outer, sharing = (), total
     sets = math.ceil(total / sharing)
-    # As few as fit, or up to twice as many, to occupy all devices and to repeat fewer lanes in the last one, of which
-    # a few do no harm.
+    # As few as fit, or up to twice as many, to occupy all devices, to repeat fewer lanes in the last one, of which a
+    # few do no harm, and to be of whole vectors where they are wide.
     fewest = math.ceil(sharing / fits)
-    groups = min(
-        range(fewest, min(max(2 * fewest, devices), sharing) + 1),
-        key=lambda n: (sets * n % devices > 0, max(math.ceil(sharing / n) * n - sharing, sharing // FEW), n),
-    )
+
+    def waste(n: int) -> tuple[bool, int, bool, int]:
+        wide = math.ceil(sharing / n)
+        return sets * n % devices > 0, max(wide * n - sharing, sharing // FEW), wide > FEW and wide % VECTOR > 0, n
+
+    groups = min(range(fewest, min(max(2 * fewest, devices), sharing) + 1), key=waste)
     width = math.ceil(sharing / groups)
     rounds = math.ceil(sets * groups / devices)
     fit = room // (devices * width * (cost.output + cost.working_set) + 1)
@@ -157,25 +160,31 @@ class Executable:
         return 2 * self.devices * each
 
 
-def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
+def lower(program: Traced, plan: Plan, rows: Sequence[bool] | None = None) -> Callable[[], Executable]:
     """The program as one call for a chunk, to be compiled by calling what is returned, in any thread. (Lowering is for
     this one: JAX's settings are a thread's own.) No device waits for another: there is no collective in it. A plan from
-    a larger machine runs on as many devices as there are."""
+    a larger machine runs on as many devices as there are.
+
+    `rows` says of each output whether it is a table of one row a step. Such a one is left as the steps wrote it,
+    (groups, steps, width, …), for `gathered`: XLA's own transpose takes three times as long as all the steps of a small
+    problem. The others are (chunk, …).
+    """
     available = min(plan.devices, len(jax.local_devices()), _devices(program, plan.width))
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
     mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
     consts, draws, seeds, rest = shared.split(program.jaxpr, program.consts)
     drawn = shared.draw(draws, seeds)
     along = tuple(None if name in plan.outer else 0 for name in program.names)
+    within = [int(row) for row in rows or [False] * len(program.jaxpr.outvars)]  # a group's axis of lanes
 
     def group(consts: tuple, number: jax.Array, values: tuple) -> list[jax.Array]:
         # The lane number keeps a group's axis where no swept value varies within it.
         lane = lambda number, *point: program.evaluate(rest, consts, *point)
-        return jax.vmap(lane, in_axes=(0, *along))(number, *values)
+        return jax.vmap(lane, in_axes=(0, *along), out_axes=within)(number, *values)
 
     def device(consts: tuple, numbers: jax.Array, values: tuple) -> list[jax.Array]:
         outputs = jax.lax.map(lambda v: group(consts, *v), (numbers, values))
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+        return [x if lanes else x.reshape(-1, *x.shape[2:]) for x, lanes in zip(outputs, within, strict=True)]
 
     over = PartitionSpec("lanes")
     whole = jax.shard_map(device, mesh=mesh, in_specs=(PartitionSpec(), over, over), out_specs=over, check_vma=False)
@@ -195,6 +204,21 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
         return Executable(program, plan, devices, (*known, *jax.device_put(drawn(), everywhere)), compiled)
 
     return make
+
+
+def gathered(output: jax.Array, row: bool) -> np.ndarray:
+    """What a call put out, once it is there, as (chunk, …): one copy, from all devices."""
+    parts = sorted(output.addressable_shards, key=lambda part: part.index[0].start or 0)
+    if not row:
+        return np.concatenate([np.asarray(part.data) for part in parts])
+    groups, steps, width, *rest = output.shape
+    found = np.empty((groups, width, steps, *rest), output.dtype)
+    some = max(1, NEAR // (width * math.prod(rest) * output.dtype.itemsize))  # steps that caches hold while they turn
+    for part in parts:
+        values, into = np.asarray(part.data), found[part.index[0]]
+        for first in range(0, steps, some):
+            into[:, :, first : first + some] = values[:, first : first + some].swapaxes(1, 2)
+    return found.reshape(-1, steps, *rest)
 
 
 def _inputs(program: Traced, lanes: dict[str, np.ndarray], plan: Plan) -> tuple:

@@ -208,10 +208,13 @@ def _in_memory(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """Arrays along lanes, the row of each wanted lane, and what is worth knowing of the execution."""
     order = _order(wanted, programs, plan)
-    arrays = {name: np.full((len(order), *v.shape), stores.fill(v.dtype), v.dtype) for name, v in variables.items()}
+    arrays = {name: np.empty((len(order), *v.shape), v.dtype) for name, v in variables.items()}
     seconds: dict[str, float] = {}
     todo = np.arange(len(order) // plan.chunk)
     for start, block, seconds in compute(plan, _take(wanted, order), todo):
+        if len(todo) == 1:
+            arrays = block
+            continue
         for name, values in block.items():
             arrays[name][start : start + plan.chunk] = values
     rows = np.empty(len(next(iter(wanted.values()))), int)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sandbox.engine.guard import OK
-from sandbox.engine.lanes import Executable, Plan, exactly, lower
+from sandbox.engine.lanes import Executable, Plan, exactly, gathered, lower
 from sandbox.engine.loop import Run
 from sandbox.engine.program import Traced
 from sandbox.store import Variable
@@ -58,7 +58,7 @@ class Program:
         """What gives the program for a chunk when it is called, in any thread: compiled then, if it was not before."""
         if plan in self.executables:
             return lambda: self.executables[plan]
-        make = lower(self.traced, plan)
+        make = lower(self.traced, plan, self._rows)
         return lambda: self.executables.setdefault(plan, make())
 
     def executable(self, plan: Plan) -> Executable:
@@ -68,7 +68,13 @@ class Program:
     def block(self, outputs: list[jax.Array]) -> dict[str, np.ndarray]:
         """The outputs of a chunk, once they are there."""
         names = jax.tree.leaves({name: name for name in self.traced.out.arrays})
-        return {name: np.asarray(array) for name, array in zip(names, outputs, strict=True)}
+        return {name: gathered(x, row) for name, x, row in zip(names, outputs, self._rows, strict=True)}
+
+    @property
+    def _rows(self) -> list[bool]:
+        """Which outputs hold one row a step."""
+        dims = dict(self.traced.out.dims)
+        return jax.tree.leaves({name: dims[name][:1] == ("step",) for name in self.traced.out.arrays})
 
 
 class Work(NamedTuple):
