@@ -67,7 +67,7 @@ def test_an_average_is_taken_in_pieces_unasked_and_no_other_loss_is(x64):
         seen.append(len(batch.y))
         return jax.vmap(lambda x, y: mlp.loss(params, type(batch)(x[None], y[None]), None))(*batch)
 
-    average = replace(mlp, loss=partial(problems.problem.average, each))
+    average = replace(mlp, loss=partial(problems.average, each))
     largest = replace(mlp, loss=lambda params, batch, key: jnp.max(each(params, batch)))
     for problem, whole in ((average, False), (largest, True)):
         wanted = [problem.objective(tree.add(centre, tree.scale(a, u))) for a in A]

@@ -371,6 +371,7 @@ BAD = {
     "an empty axis": (lambda: sweep(lambda a: a, a=[]), "empty"),
     "no seeds": (lambda: sweep(lambda seed: seed, seed=range(0)), "empty"),
     "a repeated value": (lambda: sweep(lambda a: a, a=[1.0, 1.0]), "repeats"),
+    "values that are one among floats": (lambda: sweep(lambda a: a, a=[2**53, 2**53 + 1, 0.5]), "repeats"),
     "NaN in an axis": (lambda: sweep(lambda a: a, a=[1.0, np.nan]), "NaN"),
     "a reserved name": (lambda: sweep(lambda step: step, step=[1.0]), "'step' is a word of sweep"),
     "an axis that is also a result": (lambda: sweep(lambda value: value, value=[1.0]), "both an axis and a result"),

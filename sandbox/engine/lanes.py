@@ -126,9 +126,9 @@ def mention_idle_cores() -> None:
 
 def arrange(lanes: dict[str, np.ndarray], plan: Plan) -> Int[np.ndarray, "groups width"]:
     """The lane numbers of every group, in whole chunks: the last lane of a set is repeated to fill its last group."""
-    _, which = np.unique(_distinct(lanes, plan.outer, inverse=True), return_inverse=True)
+    which = _distinct(lanes, plan.outer, inverse=True)
     groups = []
-    for number in dict.fromkeys(which.tolist()):
+    for number in which[np.sort(np.unique(which, return_index=True)[1])]:  # in the order in which they come
         members = np.flatnonzero(which == number)
         short = -len(members) % plan.width
         groups.append(np.append(members, np.repeat(members[-1:], short)).reshape(-1, plan.width))

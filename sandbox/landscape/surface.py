@@ -77,7 +77,7 @@ def section(
 
     `examples` is how many go through the model at a time, for data that with all their activations fit no cache or no
     memory: the function must be a mean over examples, plus terms on which examples have no say, such as penalties. By
-    default it is all of them, or, of a loss that is known to be an `average`, as many as a core's caches hold.
+    default it is all of them, or, of a loss that is a `problems.average`, as many as a core's caches hold.
     `batch_size` is about how many points are computed side by side, by default what a core's caches hold, on all
     devices; in a function that is being traced, a sweep's say, on the one that it runs on. `key`, for losses with
     noise, is the same at every point.

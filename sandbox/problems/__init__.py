@@ -14,7 +14,7 @@ from sandbox.problems.analytic import (
 from sandbox.problems.dual import breast_cancer_kernel_svm, kernel_svm
 from sandbox.problems.modules import from_flax
 from sandbox.problems.networks import cnn, diabetes_mlp, digits_cnn, digits_mlp, mlp, mlp_regression, shifted
-from sandbox.problems.problem import Facts, Problem, certify
+from sandbox.problems.problem import Facts, Problem, average, certify
 from sandbox.problems.supervised import (
     breast_cancer_logistic,
     breast_cancer_svm,
@@ -56,6 +56,7 @@ _BARE = (
 __all__ = [
     "Facts",
     "Problem",
+    "average",
     "beale",
     "bowl",
     "breast_cancer_kernel_svm",

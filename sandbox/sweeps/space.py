@@ -118,7 +118,7 @@ def space(axes: Mapping[str, Any], points: Points | None = None) -> Space:
             raise ValueError(f"axis {name} was given twice: in points and on its own")
         labels = _labels(axis.values) if axis.static else axis.values
         numbers = np.asarray(labels)
-        if len(set(labels)) < len(labels) or np.any(numbers != numbers):
+        if np.unique(numbers).size < numbers.size or np.any(numbers != numbers):
             raise ValueError(f"axis {name}: {_short(labels)} repeats a value or holds NaN; each must be a label")
         if axis.static:
             fixed[name] = dict(zip(labels, axis.values, strict=True))
