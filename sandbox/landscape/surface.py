@@ -92,7 +92,8 @@ def section(
     _sensible(batch_size, examples)
     own_data = problem.data if isinstance(problem, Problem) else None
     sets: Any = own_data if data is None else {name: own_data if x is None else x for name, x in data.items()}
-    given = jax.tree.map(jnp.asarray, (sets, key, centre, along, grids))
+    sets, key, grids = jax.tree.map(jnp.asarray, (sets, key, grids))
+    given = sets, key, centre, along, grids
     shape = (*count, *(grid.size for grid in grids))
     asked = _asked(problem, metrics, data is not None, examples, own, shape)
 
