@@ -222,6 +222,21 @@ def test_rows_of_numbers_and_of_vectors_come_back_lane_by_lane(plan, monkeypatch
             np.testing.assert_allclose(lane[name], values, rtol=1e-5)
 
 
+def test_a_table_without_rows_and_rows_without_numbers():
+    """Nothing was recorded, or nothing is in what was: the lanes are there all the same."""
+
+    def train(learning_rate, steps):
+        descent = optimizers.gradient_descent(learning_rate)
+        look = lambda info: {"nothing": jnp.zeros((0,)), "loss": info.value}
+        return run(problems.bowl(), descent, steps=steps, every=3, key=jax.random.key(0), record=look)
+
+    for steps in (2, 6):
+        ds = sweep(lambda learning_rate: train(learning_rate, steps), learning_rate=[0.1, 0.2, 0.3])  # noqa: B023
+        assert ds.nothing.shape == (3, steps // 3, 0)
+        assert ds.loss.shape == (3, steps // 3)
+        assert np.isfinite(ds.value).all()
+
+
 def test_a_sharded_program_has_no_collectives():
     program = Traced(lambda **p: lane(small_mlp(**p)), point(learning_rate=jnp.float32, seed=jnp.int32))
     text = lower(program, Plan(2, 2, 2))().xla.as_text()

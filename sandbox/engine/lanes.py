@@ -216,12 +216,13 @@ def gathered(output: jax.Array, row: bool) -> np.ndarray:
         return np.concatenate([np.asarray(part.data) for part in parts])
     groups, steps, width, *rest = output.shape
     found = np.empty((groups, width, steps, *rest), output.dtype)
-    some = max(1, NEAR // (width * math.prod(rest) * output.dtype.itemsize))  # steps that caches hold while they turn
+    row_of_all = max(1, width * math.prod(rest) * output.dtype.itemsize)
+    some = max(1, NEAR // row_of_all)  # steps that caches hold while they turn
     for part in parts:
         values, into = np.asarray(part.data), found[part.index[0]]
         for first in range(0, steps, some):
             into[:, :, first : first + some] = values[:, first : first + some].swapaxes(1, 2)
-    return found.reshape(-1, steps, *rest)
+    return found.reshape(groups * width, steps, *rest)
 
 
 def _inputs(program: Traced, lanes: dict[str, np.ndarray], plan: Plan) -> tuple:

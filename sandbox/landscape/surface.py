@@ -141,7 +141,8 @@ class Asked:
     mark: Any
     shape: tuple[int, ...]
     at: Callable[..., Any] = field(compare=False)  # (sets, key, centre, along, axes), the point's number → numbers
-    pieces: bool = field(compare=False)  # whether the examples may be taken in pieces, unasked
+    named: bool = field(compare=False)  # whether there are several sets of data, by name
+    pieces: bool = field(compare=False)  # whether their examples may be taken in pieces, unasked
     alive: list[Any] = field(compare=False)  # what the mark names by identity
 
 
@@ -187,7 +188,7 @@ def _asked(
         mark = meaning((*what, metrics and dict(metrics), named, examples, own), alive)
     except Changeable:
         mark = object()
-    return Asked(mark, shape, at, pieces, alive)
+    return Asked(mark, shape, at, named, pieces, alive)
 
 
 def _streamed(measure: Callable[[Batch], Any], size: int, batch: Batch) -> Any:
@@ -271,10 +272,11 @@ def _few(asked: Asked, given: tuple, touched: int) -> int | None:
     it costs more to read the parameters anew for every piece.
     """
     sets, key, *_ = given
-    lengths = {x.shape[:1] for x in jax.tree.leaves(sets)}
-    if not asked.pieces or key is not None or () in lengths or together(touched) > BESIDE:
+    counts = [{x.shape[:1] for x in jax.tree.leaves(batch)} for batch in (sets.values() if asked.named else (sets,))]
+    countable = all(len(count) == 1 and () not in count for count in counts)
+    if not asked.pieces or not countable or key is not None or together(touched) > BESIDE:
         return None
-    n = max(lengths)[0]
+    n = max(n for ((n,),) in counts)
     fit = max(LEAST, 2 * NEAR * n // (BESIDE * touched))
     return 1 << fit.bit_length() - 1 if fit < n else None
 
