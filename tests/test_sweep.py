@@ -247,9 +247,9 @@ def test_a_sharded_program_has_no_collectives():
 def test_the_next_program_is_compiled_while_this_one_runs(monkeypatch):
     events = []
 
-    def lowered(program, plan, rows):
+    def lowered(program, plan):
         events.append("lowered")
-        return lower(program, plan, rows)
+        return lower(program, plan)
 
     def block(self, outputs):
         events.append("handed over")

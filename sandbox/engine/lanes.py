@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -163,14 +163,13 @@ class Executable:
         return 2 * self.devices * each
 
 
-def lower(program: Traced, plan: Plan, rows: Sequence[bool] | None = None) -> Callable[[], Executable]:
+def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     """The program as one call for a chunk, to be compiled by calling what is returned, in any thread. (Lowering is for
     this one: JAX's settings are a thread's own.) No device waits for another: there is no collective in it. A plan from
     a larger machine runs on as many devices as there are.
 
-    `rows` says of each output whether it is a table of one row a step. Such a one is left as the steps wrote it,
-    (groups, steps, width, …), for `gathered`: XLA's own transpose takes three times as long as all the steps of a small
-    problem. The others are (chunk, …).
+    An output of one row a step is left as the steps wrote it, (groups, steps, width, …), for `gathered`: XLA's own
+    transpose takes three times as long as all the steps of a small problem. The others are (chunk, …).
     """
     available = min(plan.devices, len(jax.local_devices()), _devices(program, plan.width))
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
@@ -178,7 +177,7 @@ def lower(program: Traced, plan: Plan, rows: Sequence[bool] | None = None) -> Ca
     consts, draws, seeds, rest = shared.split(program.jaxpr, program.consts)
     drawn = shared.draw(draws, seeds)
     along = tuple(None if name in plan.outer else 0 for name in program.names)
-    within = [int(row) for row in rows or [False] * len(program.jaxpr.outvars)]  # a group's axis of lanes
+    within = [int(row) for row in program.rows]  # a group's axis of lanes
 
     def group(consts: tuple, number: jax.Array, values: tuple) -> list[jax.Array]:
         # The lane number keeps a group's axis where no swept value varies within it.

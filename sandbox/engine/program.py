@@ -29,15 +29,24 @@ class Cost(NamedTuple):
 
 
 class Traced:
-    """fn(**point) as a jaxpr with its constants apart, so that they are arguments of what is compiled."""
+    """fn(**point) as a jaxpr with its constants apart, so that they are arguments of what is compiled.
 
-    def __init__(self, fn: Callable[..., Any], point: dict[str, jax.ShapeDtypeStruct]) -> None:
+    `rows`, of the structure of the outputs, says of each whether it is a table of one row a step: see `lanes.lower`.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        point: dict[str, jax.ShapeDtypeStruct],
+        rows: Callable[[Any], Sequence[bool]] | None = None,
+    ) -> None:
         self.names = tuple(point)
         closed, self.out = jax.make_jaxpr(lambda *xs: fn(**dict(zip(point, xs, strict=True))), return_shape=True)(
             *point.values()
         )
         self.jaxpr, self.consts = closed.jaxpr, _held(closed.consts)
         self.avals = tuple(point.values())
+        self.rows = tuple(rows(self.out)) if rows else (False,) * len(self.jaxpr.outvars)
 
     def __call__(self, consts: tuple, *point: Any) -> list[jax.Array]:
         """The flat outputs at a point; `out` is their structure."""

@@ -162,7 +162,7 @@ class Partly(Traced):
 
     def __init__(self, whole: Traced) -> None:
         self.jaxpr, self.consts, self.out = whole.jaxpr, whole.consts, whole.out
-        self.names = (*whole.names, PART)
+        self.names, self.rows = (*whole.names, PART), whole.rows
         self.avals = (*whole.avals, jax.ShapeDtypeStruct((), np.float32))
 
     def evaluate(self, jaxpr: core.Jaxpr, consts: tuple, *point: Any) -> list[jax.Array]:

@@ -61,7 +61,11 @@ def double_well() -> Problem:
 def rosenbrock(dim: int = 2) -> Problem:
     """Σ 100 (xᵢ₊₁ − xᵢ²)² + (1 − xᵢ)² (Rosenbrock 1960), from (−1.2, 1, −1.2, 1, …): a long bent valley."""
     _at_least(dim, 2)
-    loss = lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+    def loss(x: Array) -> Array:
+        here, there = x[:-1], x[1:]  # named once: the gradient of every slice is an array of its own
+        return jnp.sum(100 * (there - here**2) ** 2 + (1 - here) ** 2)
+
     facts = Facts(0.0, (np.ones(dim),), convex=False, domain=_cube(2.048, dim), reference="Rosenbrock 1960")
     return Problem("rosenbrock", _at(np.resize([-1.2, 1.0], dim)), loss, facts=facts)
 

@@ -58,7 +58,7 @@ class Program:
         """What gives the program for a chunk when it is called, in any thread: compiled then, if it was not before."""
         if plan in self.executables:
             return lambda: self.executables[plan]
-        make = lower(self.traced, plan, self._rows)
+        make = lower(self.traced, plan)
         return lambda: self.executables.setdefault(plan, make())
 
     def executable(self, plan: Plan) -> Executable:
@@ -68,13 +68,7 @@ class Program:
     def block(self, outputs: list[jax.Array]) -> dict[str, np.ndarray]:
         """The outputs of a chunk, once they are there."""
         names = jax.tree.leaves({name: name for name in self.traced.out.arrays})
-        return {name: gathered(x, row) for name, x, row in zip(names, outputs, self._rows, strict=True)}
-
-    @property
-    def _rows(self) -> list[bool]:
-        """Which outputs hold one row a step."""
-        dims = dict(self.traced.out.dims)
-        return jax.tree.leaves({name: dims[name][:1] == ("step",) for name in self.traced.out.arrays})
+        return {name: gathered(x, row) for name, x, row in zip(names, outputs, self.traced.rows, strict=True)}
 
 
 class Work(NamedTuple):
@@ -107,12 +101,18 @@ def program(fn: Callable[..., Any], fixed: Mapping[str, Any], where: Space, keep
     if key in _memory:
         _memory.move_to_end(key)
         return _memory[key]
-    made = Program(Traced(lambda **values: lane(fn(**values, **fixed), keep), point), {}, alive)
+    made = Program(Traced(lambda **values: lane(fn(**values, **fixed), keep), point, _rows), {}, alive)
     if key is not None:
         _memory[key] = made
         while len(_memory) > REMEMBERED:
             _memory.popitem(last=False)
     return made
+
+
+def _rows(out: Lane) -> list[bool]:
+    """Which of the arrays hold one row a step, in the order in which they are put out."""
+    dims = dict(out.dims)
+    return jax.tree.leaves({name: dims[name][:1] == ("step",) for name in out.arrays})
 
 
 def lane(result: Any, keep: str | None = None) -> Lane:
