@@ -41,23 +41,23 @@ def binary_cross_entropy(logit: Float[ArrayLike, "..."], target: Shaped[ArrayLik
 
 
 def softmax_cross_entropy(
-    logits: Float[ArrayLike, " classes"], label: Int[ArrayLike, ""] | Float[ArrayLike, " classes"]
-) -> Float[Array, ""]:
+    logits: Float[ArrayLike, "classes *batch"], label: Int[ArrayLike, "*batch"] | Float[ArrayLike, "classes *batch"]
+) -> Float[Array, "*batch"]:
     """−Σₖ qₖ log softmax(z)ₖ, where q is a vector of probabilities or, for an integer label k, the unit vector eₖ.
 
-    A class of probability 0 adds nothing, even where zₖ = −∞. A label outside 0 … classes − 1 has no unit vector: NaN.
+    Of one example, or of a batch with one example per column. A class of probability 0 adds nothing, even where
+    zₖ = −∞. A label outside 0 … classes − 1 has no unit vector: NaN.
     """
-    z = jnp.asarray(logits)
-    top = jax.lax.stop_gradient(jnp.max(z))
-    log_sum = jnp.log(jnp.sum(jnp.exp(z - top)))
-    q = jnp.asarray(label)
-    # top leaves before the difference with log Σ eᶻ, or small losses lose their digits.
-    if q.ndim == 1:
+    z, q = jnp.asarray(logits), jnp.asarray(label)
+    z = z - jax.lax.stop_gradient(jnp.max(z, 0))  # before the difference with log Σ eᶻ, or small losses lose digits
+    log_sum = jnp.log(jnp.sum(jnp.exp(z), 0))
+    if q.ndim == z.ndim:
         # A class of probability 0 is cut, not multiplied: XLA then takes the logarithm once, not once for each class.
-        return jnp.sum(jnp.where(q != 0, q.astype(z.dtype) * (log_sum - (z - top)), 0))
+        return jnp.sum(jnp.where(q != 0, q.astype(z.dtype) * (log_sum - z), 0), 0)
     # A sum over eₖ, not z[k]: the gradient of a gather is a scatter, one example after another.
-    own = jnp.sum(jnp.where(jnp.arange(z.size) == q, z, 0))
-    return log_sum - (jnp.where((q >= 0) & (q < z.size), own, jnp.nan) - top)
+    classes = jnp.arange(len(z)).reshape(-1, *[1] * q.ndim)
+    own = jnp.sum(jnp.where(classes == q, z, 0), 0)
+    return log_sum - jnp.where((q >= 0) & (q < len(z)), own, jnp.nan)
 
 
 def hinge(score: Float[ArrayLike, ""], target: Shaped[ArrayLike, ""]) -> Float[Array, ""]:

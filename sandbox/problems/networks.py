@@ -151,15 +151,10 @@ def _examples(
 def _classifier(
     name: str, init: Callable[[Key], Params], apply: Apply, train: Examples, test: Examples | None
 ) -> Problem:
-    def loss(z: Array, y: Array) -> Array:
-        # As unit vectors the labels lie as the scores do, one example per column, and nothing is transposed.
-        targets = jax.nn.one_hot(y, len(z), dtype=z.dtype, axis=0)
-        return jax.vmap(losses.softmax_cross_entropy, in_axes=-1)(z, targets)
-
     def metrics(z: Array, y: Array) -> Metrics:
         return {"accuracy": jnp.mean(jnp.argmax(z, 0) == y, dtype=z.dtype)}
 
-    return _network(name, init, apply, loss, metrics, train, test)
+    return _network(name, init, apply, losses.softmax_cross_entropy, metrics, train, test)
 
 
 def _piecewise(forward: Callable[[Array], Array], x: Array) -> Array:
