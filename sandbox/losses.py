@@ -41,7 +41,7 @@ def binary_cross_entropy(logit: Float[ArrayLike, "..."], target: Shaped[ArrayLik
 
 
 def softmax_cross_entropy(
-    logits: Float[ArrayLike, "classes *batch"], label: Int[ArrayLike, "*batch"] | Float[ArrayLike, "classes *batch"]
+    logits: Float[ArrayLike, " classes *batch"], label: Int[ArrayLike, "*batch"] | Float[ArrayLike, " classes *batch"]
 ) -> Float[Array, "*batch"]:
     """−Σₖ qₖ log softmax(z)ₖ, where q is a vector of probabilities or, for an integer label k, the unit vector eₖ.
 

@@ -99,7 +99,7 @@ def test_a_draw_that_fails_is_not_remembered(monkeypatch):
     failed = Future()
     failed.set_exception(MemoryError("no room"))
     with monkeypatch.context() as patch:
-        patch.setattr(shared, "beside", SimpleNamespace(submit=lambda work: failed))
+        patch.setattr(shared, "beside", SimpleNamespace(submit=lambda *work, **options: failed))
         with pytest.raises(MemoryError):
             sweep(lambda a: a * jax.random.normal(jax.random.key(0), (7,)), a=[1.0])
     assert not shared._memory

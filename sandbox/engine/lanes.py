@@ -164,9 +164,9 @@ class Executable:
 
 
 def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
-    """The program as one call for a chunk, to be compiled by calling what is returned, in any thread. (Lowering is for
-    this one: JAX's settings are a thread's own.) No device waits for another: there is no collective in it. A plan from
-    a larger machine runs on as many devices as there are.
+    """The program as one call for a chunk: lowered in this thread, whose settings it follows, and from then on compiled
+    beside it; what is returned waits for that. No device waits for another: there is no collective in it. A plan from a
+    larger machine runs on as many devices as there are.
 
     An output of one row a step is left as the steps wrote it, (groups, steps, width, …), for `gathered`: XLA's own
     transpose takes three times as long as all the steps of a small problem. The others are (chunk, …).
@@ -175,7 +175,6 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     devices = max(n for n in range(1, available + 1) if plan.groups % n == 0)
     mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
     consts, draws, seeds, rest = shared.split(program.jaxpr, program.consts)
-    drawn = shared.draw(draws, seeds)
     along = tuple(None if name in plan.outer else 0 for name in program.names)
     within = [int(row) for row in program.rows]  # a group's axis of lanes
 
@@ -200,12 +199,15 @@ def lower(program: Traced, plan: Plan) -> Callable[[], Executable]:
     known = jax.device_put(consts, everywhere)
     given = (*known, *(shared.blank(v.aval) for v in draws.outvars))
     lowered = jax.jit(whole, in_shardings=(everywhere, apart, apart)).lower(given, numbers, values)
+    options = VECTORS if jax.default_backend() == "cpu" else None
+    compiled = shared.beside.submit(lowered.compile, compiler_options=options)
+    drawn = shared.draw(draws, seeds)  # lowered while that is compiled
 
-    def make() -> Executable:
-        compiled = lowered.compile(compiler_options=VECTORS if jax.default_backend() == "cpu" else None)
-        return Executable(program, plan, devices, (*known, *jax.device_put(drawn(), everywhere)), compiled)
+    def executable() -> Executable:
+        consts = (*known, *jax.device_put(drawn(), everywhere))
+        return Executable(program, plan, devices, consts, compiled.result())
 
-    return make
+    return executable
 
 
 def gathered(output: jax.Array, row: bool) -> np.ndarray:

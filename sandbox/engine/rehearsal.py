@@ -13,7 +13,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,9 +108,7 @@ def _timers(program: Traced, lanes: dict[str, np.ndarray], plans: list[Plan]) ->
     """The rehearsals of these plans, compiled side by side."""
     partly = Partly(program)
     shows = [plan._replace(groups=plan.devices, outer=(*plan.outer, PART)) for plan in plans]
-    makes = [lower(partly, show) for show in shows]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        executables = list(pool.map(lambda make: make(), makes))
+    executables = [ready() for ready in [lower(partly, show) for show in shows]]
 
     def timer(plan: Plan, executable: Executable) -> Timer:
         rows = arrange(lanes, plan._replace(groups=plan.devices))[: plan.devices].ravel()

@@ -4,6 +4,7 @@ XLA takes as long to compile a few draws as to compile the training that they se
 beside it, without the effort that pays only in loops, and remembered for the next program that asks for the same.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -17,10 +18,11 @@ from sandbox.engine.program import FOURIER, JITTED, KEYED, LAPACK, fingerprint, 
 LOOPS = {"scan", "while", "dot_general", "conv_general_dilated"}  # what is worth the compiler's full effort
 # What stays where it is: a callback's function has no fingerprint, and of what waits for other threads one is enough.
 UNSHARED = LAPACK | FOURIER | {"pure_callback", "io_callback", "debug_callback"}
+HURRIED: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
 SMALL = 4 << 20  # bytes of an array, up to which its draw is quick; and of all draws, up to which they are kept
 REMEMBERED = 16  # draws
 _memory: dict[str, Future[list[jax.Array]]] = {}
-beside = ThreadPoolExecutor(1)  # where something is compiled while this thread goes on
+beside = ThreadPoolExecutor(len(os.sched_getaffinity(0)))  # where programs are compiled while this thread goes on
 
 
 class Parts(NamedTuple):
@@ -70,7 +72,7 @@ def draw(draws: core.Jaxpr, seeds: tuple) -> Callable[[], list[jax.Array]]:
         return known.result
     quick = all(size(v.aval) <= SMALL for eqn in draws.eqns for v in eqn.outvars)
     hurried = quick and not any(_has(eqn, LOOPS) for eqn in draws.eqns)
-    options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"} if hurried else {}
+    options = HURRIED if hurried else {}
     seeds = jax.device_put(seeds)  # here: another thread may not know of double precision
     lowered = jax.jit(lambda *seeds: jax.core.eval_jaxpr(draws, seeds)).lower(*seeds)
     drawn = beside.submit(lambda: lowered.compile(compiler_options=options)(*seeds))

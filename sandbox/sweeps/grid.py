@@ -5,7 +5,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -165,7 +164,7 @@ def _computed(work: Work, progress: bool, planning: float) -> Computed:
     plan, chunks = work.plan, [(start, work.programs[labels], lanes) for start, labels, lanes in work.chunks()]
     following: dict[Program, Program] = dict(pairwise(dict.fromkeys(p for _, p, _ in chunks)))
     ready: dict[Program, Callable[[], Executable]] = {}
-    with bar(len(chunks) * plan.chunk, progress and team.leads()) as advance, ThreadPoolExecutor(1) as apart:
+    with bar(len(chunks) * plan.chunk, progress and team.leads()) as advance:
         for chunk in [*chunks, None]:
             started = None
             if chunk is not None:
@@ -173,8 +172,7 @@ def _computed(work: Work, progress: bool, planning: float) -> Computed:
                 began = time.perf_counter()
                 for each in (p, following.get(p, p)):
                     if each not in ready:
-                        make = each.lower(plan)
-                        ready[each] = make if plan in each.executables else apart.submit(make).result
+                        ready[each] = each.lower(plan)
                 executable = ready[p]()
                 seconds["compile_seconds"] += time.perf_counter() - began
                 started = start, p, executable(lanes)

@@ -55,11 +55,11 @@ class Program:
         return hashlib.sha256((self.traced.fingerprint + names).encode()).hexdigest()
 
     def lower(self, plan: Plan) -> Callable[[], Executable]:
-        """What gives the program for a chunk when it is called, in any thread: compiled then, if it was not before."""
+        """What waits for the program for a chunk: compiled beside this thread, if it was not before."""
         if plan in self.executables:
             return lambda: self.executables[plan]
-        make = lower(self.traced, plan)
-        return lambda: self.executables.setdefault(plan, make())
+        ready = lower(self.traced, plan)
+        return lambda: self.executables.setdefault(plan, ready())
 
     def executable(self, plan: Plan) -> Executable:
         """The program for a chunk, compiled at the first call."""
