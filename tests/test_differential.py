@@ -25,6 +25,7 @@ BEYOND_OPTAX = {  # what its own code cannot take: (optimizer, whether its leave
     "sm3": lambda leaves: any(x is None or x.size == 0 or x.ndim == 0 for x in leaves),
     "galore": lambda leaves: not leaves or any(x is None for x in leaves),
     "lbfgs": lambda leaves: not leaves,
+    "dpsgd": lambda leaves: all(x is None for x in leaves),
 }
 EPS = {"float64": 1e-9, "float32": 2e-4}
 
