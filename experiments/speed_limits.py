@@ -173,7 +173,9 @@ def store() -> Iterator[dict[str, Any]]:
     train = lambda learning_rate, seed: run(
         problem, optimizers.adam(learning_rate), steps=STEPS, batch_size=BATCH, key=jax.random.key(seed)
     )
-    axes: dict[str, Any] = dict(learning_rate=log(1e-4, 1.0, RATES), seed=range(40))
+    axes: dict[str, Any] = dict(
+        learning_rate=log(1e-4, 1.0, RATES), seed=range(60)
+    )  # ten seconds on a quick machine too
     with tempfile.TemporaryDirectory() as folder:
         places = (Path(folder) / str(i) for i in range(99))
         times = interleaved(

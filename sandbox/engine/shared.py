@@ -18,7 +18,12 @@ from sandbox.engine.program import FOURIER, JITTED, KEYED, LAPACK, fingerprint, 
 LOOPS = {"scan", "while", "dot_general", "conv_general_dilated"}  # what is worth the compiler's full effort
 # What stays where it is: a callback's function has no fingerprint, and of what waits for other threads one is enough.
 UNSHARED = LAPACK | FOURIER | {"pure_callback", "io_callback", "debug_callback"}
-HURRIED: dict[str, str | bool] = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": False}
+# Compiled at once and for one run: cut up for several threads, so little takes a third longer.
+HURRIED: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "0",
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
 SMALL = 4 << 20  # bytes of an array, up to which its draw is quick; and of all draws, up to which they are kept
 REMEMBERED = 16  # draws
 _memory: dict[str, Future[list[jax.Array]]] = {}
