@@ -39,17 +39,19 @@ from sandbox.sweeps import log, sweep
 benchmark = True
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS, RATES, STEPS, BATCH = 9, 64, 200, 128
+REST = 0.15  # seconds: OpenBLAS's threads turn idly for 0.1 s after a product, on the cores of whoever comes next
 ROSENBROCK_RATES, ROSENBROCK_STEPS, SAMPLE = 4096, 1000, 32
 WIDTHS = (2, 4, 8, 16)  # of the hand-written sweep, which takes the best of them
 
 
 def interleaved(rounds: int, **ways: Callable[[], Any]) -> dict[str, np.ndarray]:
-    """Seconds of each way in each round, after one call of each that is not counted."""
+    """Seconds of each way in each round, after one call of each that is not counted, and a REST before every other."""
     for way in ways.values():
         way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in list(ways)[:: 1 if number % 2 else -1]:
+            time.sleep(REST)
             began = time.perf_counter()
             ways[name]()
             seconds[name].append(time.perf_counter() - began)

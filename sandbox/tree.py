@@ -54,6 +54,11 @@ def norm(a: Params) -> Array:
     return jnp.sqrt(squared_norm(a))
 
 
+def total(a: Params) -> Array:
+    """Σ aᵢ over all entries of all leaves, summed in at least float32."""
+    return _total([jnp.sum(widen(x)) for x in jax.tree.leaves(a)])
+
+
 def where(condition: Array, a: Params, b: Params) -> Params:
     """a where the scalar condition holds, else b."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)

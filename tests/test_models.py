@@ -21,6 +21,21 @@ def test_the_linear_model(outputs, fit_intercept, x64):
     np.testing.assert_allclose([linear.apply(params, x) for x in X], expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 3)], ids=["one example", "a batch"])
+def test_the_product_has_the_derivatives_of_a_matrix_product(shape, x64):
+    w, x = (jax.random.normal(jax.random.key(n), size) for n, size in enumerate([(2, 4), shape]))
+    through = lambda multiply: lambda w, x: jnp.sum(jnp.sin(multiply(w, jnp.tanh(x))))
+    ways = jax.grad, jax.jacfwd, jax.hessian, lambda f, n: jax.jacrev(jax.jacrev(f, n), n)
+    for way in ways:
+        for arguments in (0, 1, (0, 1)):  # by one alone, the other's tangent is a symbolic zero
+            ours, exact = (way(through(f), arguments)(w, x) for f in (linear.product, jnp.matmul))
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-14), ours, exact)
+    both = [
+        jax.vmap(jax.grad(through(f), (0, 1)), (0, None))(jnp.stack([w, -w]), x) for f in (linear.product, jnp.matmul)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-14), *both)
+
+
 def test_the_linear_model_starts_at_zero():
     assert all((leaf == 0).all() for leaf in linear.init(3, 2).values())
 

@@ -97,6 +97,15 @@ def test_full_loss_is_the_objective_on_all_data(x64, key):
     np.testing.assert_allclose(result.trace["loss"][0], problem.objective(start), rtol=1e-12)
 
 
+def test_the_final_value_in_pieces_is_the_objective_on_all_data(x64, key):
+    problem = problems.digits_mlp(hidden=(4,))  # 1,438 examples: 14 pieces of 100, and 38
+    traced = str(jax.make_jaxpr(lambda: run(problem, optimizers.sgd(0.1), steps=2, key=key, batch_size=100))())
+    assert "[4,100]" in traced
+    assert "[4,1438]" not in traced  # no layer meets all examples at once
+    result = run(problem, optimizers.sgd(0.1), steps=2, key=key, batch_size=100)
+    np.testing.assert_allclose(result.value, problem.objective(result.params), rtol=1e-12)
+
+
 def test_the_noise_key_changes_from_step_to_step_and_with_the_seed(x64):
     noisy = Problem("noise", lambda key: jnp.zeros(1), lambda p, batch, key: jax.random.normal(key) * p[0])
     record = lambda info: {"g": info.grads[0]}

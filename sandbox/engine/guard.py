@@ -20,7 +20,9 @@ def take(
     """
     # One sum that the trace needs anyway, instead of a reduction of isfinite over every leaf: 1.07x, not 1.25x.
     sound = jnp.isfinite(value) & jnp.isfinite(tree.squared_norm(grads))
-    first = jnp.where(sound, jnp.where(tree.all_finite(arrived), NEVER, step + 1), step)
+    # NaN and infinity pass through a plain sum too, at 2 to 3 % of a network's step less than through 0 · x. It may
+    # overflow by itself, but only with entries of the largest number over their count: 3e32 for a million in float32.
+    first = jnp.where(sound, jnp.where(jnp.isfinite(tree.total(arrived)), NEVER, step + 1), step)
     diverged_at = jnp.where(diverged_at == NEVER, first, diverged_at)
     return tree.where(diverged_at == NEVER, arrived, params), diverged_at
 

@@ -22,10 +22,10 @@ from jaxtyping import Int
 from sandbox.engine import shared
 from sandbox.engine.program import Cost, Traced
 
-NEAR, FAR = 384 << 10, 8 << 20  # bytes of a core's near caches, and of its share of the far one
+NEAR, FAR = 384 << 10, 4 << 20  # bytes that a step may touch on one core, so that its near caches cope; and its far one
 SECONDS = 2.0  # that a chunk should take: long against the 10 ms that writing it costs, short to lose
 STORED_CHUNKS = 8  # at least, where results are stored, so that a kill loses an eighth
-TOGETHER = 16  # lanes whose shared minibatch makes one wide matmul: worth leaving the near caches for
+TOGETHER = 24  # lanes from which products grow no faster by being wider, where all share a minibatch or have none
 FEW = 64  # of so many lanes one may be repeated to fill a group
 # Of all 512 bits where a processor has them, of which LLVM takes half unless told: measured, steps of Rosenbrock's
 # function take 1.1 to 1.3 times less, those of networks and of logistic regression 1 to 1.07 times.

@@ -14,8 +14,8 @@ from sandbox.data.batches import Batches, epochs
 from sandbox.engine import guard
 from sandbox.engine.layout import innermost
 from sandbox.optimizers.averaging import eval_params
-from sandbox.problems.problem import Problem
-from sandbox.types import Array, Batch, Key, Metrics, Params
+from sandbox.problems.problem import LEAST, Problem, averages, streamed
+from sandbox.types import Array, Batch, Key, Metrics, Params, Scalar
 
 
 class Info(NamedTuple):
@@ -60,7 +60,7 @@ def loss_and_gradient_norm(info: Info) -> Metrics:
 def full_loss(info: Info) -> Metrics:
     """The objective on all data, at one more evaluation a row where the batch is but a part of them."""
     whole = info.batch is info.problem.data
-    return {"loss": info.value if whole else info.problem.objective(info.params, key=info.key)}
+    return {"loss": info.value if whole else _on_all(info.problem, info.params, info.key, _examples(info.batch))}
 
 
 def run(
@@ -165,7 +165,7 @@ def course_of(
     def finish(place: Place, trace: Metrics) -> Run:
         diverged = place.diverged_at != guard.NEVER
         last = tree.where(diverged, place.params, eval_params(place.state, place.params))
-        value = problem.objective(last, key=jax.random.fold_in(noise_key, place.step))
+        value = _on_all(problem, last, jax.random.fold_in(noise_key, place.step), chosen and chosen.size)
         rows = jnp.arange(max((len(leaf) for leaf in jax.tree.leaves(trace)), default=0))
         trace = guard.blank(trace, rows * every, place.diverged_at)
         status = jnp.where(diverged, guard.DIVERGED, guard.OK)
@@ -214,6 +214,13 @@ def _oracle(problem: Problem, params: Params, batch: Batch, noise: Key) -> tuple
         value, grads = value + penalty, jax.tree.map(lambda g, h: g + jnp.conj(h), smooth, more)
     functions = {"value_fn": objective, "obj_fn": objective, "grad_fn": gradient, "example_grads": examples}
     return value, grads, {"value": value, "grad": grads, "smooth_grad": smooth, **functions}
+
+
+def _on_all(problem: Problem, params: Params, key: Key, size: int | None) -> Scalar:
+    """The objective on all data; an average over as many examples at a time as a step has, with whom caches cope."""
+    if size is None or not averages(problem.loss):
+        return problem.objective(params, key=key)
+    return streamed(lambda batch: problem.objective(params, batch, key), max(size, LEAST), problem.data)
 
 
 def _scan(

@@ -26,7 +26,7 @@ from sandbox import tree
 from sandbox.engine.lanes import NEAR, Plan, choose, together
 from sandbox.engine.program import Traced
 from sandbox.landscape.directions import ends, flat, floats, traced
-from sandbox.problems.problem import Problem, averages
+from sandbox.problems.problem import LEAST, Problem, averages, streamed
 from sandbox.sweeps.remember import Changeable, meaning
 from sandbox.types import Batch, Key, Params, Scalar
 
@@ -174,7 +174,7 @@ def _asked(
             d = jax.tree.map(lambda x: x[places[0]], d) if own and own[n] else d
             params = tree.add(params, tree.scale(axes[n][places[n - len(axes)]], d))
         whole = partial(measure, params, key)
-        over = whole if examples is None else partial(_streamed, whole, examples)
+        over = whole if examples is None else partial(streamed, whole, examples)
         return {name: over(batch) for name, batch in sets.items()} if named else over(sets)
 
     pieces = examples is None and metrics is None and isinstance(problem, Problem) and averages(problem.loss)
@@ -191,25 +191,8 @@ def _asked(
     return Asked(mark, shape, at, named, pieces, alive)
 
 
-def _streamed(measure: Callable[[Batch], Any], size: int, batch: Batch) -> Any:
-    """Σ nₖ m(batchₖ) / n over pieces of `size` examples and the rest."""
-    lengths = {x.shape[:1] for x in jax.tree.leaves(batch)}
-    if len(lengths) != 1 or lengths == {()}:
-        raise ValueError(f"examples={size}: expected data, with one leading axis of examples on every leaf")
-    ((n,),) = lengths
-    pieces, rest = divmod(n, size)
-    if pieces == 0 or n == size:
-        return measure(batch)
-    split = jax.tree.map(lambda x: x[: n - rest].reshape(pieces, size, *x.shape[1:]), batch)
-    mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(measure, split))
-    if not rest:
-        return mean
-    last = measure(jax.tree.map(lambda x: x[n - rest :], batch))
-    return jax.tree.map(lambda x, y: ((n - rest) * x + rest * y) / n, mean, last)
-
-
 NUMBER = jax.ShapeDtypeStruct((), np.int32)
-BESIDE, LEAST = 4, 64  # points whose examples come in pieces; examples in a piece
+BESIDE = 4  # points whose examples come in pieces
 BRIEF = 1e-3  # seconds: about what it takes to send the parameters to a second device
 
 

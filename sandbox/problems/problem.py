@@ -27,6 +27,7 @@ class Facts(NamedTuple):
 
 
 UNKNOWN = Facts()
+LEAST = 64  # examples in a piece: with fewer it costs more to read the parameters anew for every one
 
 
 def nothing(params: Params) -> Metrics:
@@ -74,6 +75,23 @@ def average(each: Callable[[Params, Batch], Array], params: Params, batch: Batch
 def averages(loss: Callable[..., Scalar]) -> bool:
     """Whether a loss is known to be an `average`."""
     return isinstance(loss, partial) and loss.func is average
+
+
+def streamed(measure: Callable[[Batch], Any], size: int, batch: Batch) -> Any:
+    """Σ nₖ m(batchₖ) / n over pieces of `size` examples and the rest."""
+    lengths = {x.shape[:1] for x in jax.tree.leaves(batch)}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(f"examples={size}: expected data, with one leading axis of examples on every leaf")
+    ((n,),) = lengths
+    pieces, rest = divmod(n, size)
+    if pieces == 0 or n == size:
+        return measure(batch)
+    split = jax.tree.map(lambda x: x[: n - rest].reshape(pieces, size, *x.shape[1:]), batch)
+    mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), jax.lax.map(measure, split))
+    if not rest:
+        return mean
+    last = measure(jax.tree.map(lambda x: x[n - rest :], batch))
+    return jax.tree.map(lambda x, y: ((n - rest) * x + rest * y) / n, mean, last)
 
 
 def certify(problem: Problem, solution: Any) -> Problem:
